@@ -1,0 +1,44 @@
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test test-deep test-all bench lint clean
+
+demo: .venv/engine
+	$(BIN)/ihomer evaluate --data yeast --learner ihomer,linear --out demo-report
+
+test: .venv/tests lint
+	$(BIN)/python -m pytest
+
+# Torch takes minutes to install, so it is, only where a test is marked as needing it.
+test-deep: .venv/tests
+	@if $(BIN)/python -m pytest -q -m deep --collect-only >/dev/null 2>&1; \
+	then $(PIP) torch && $(BIN)/python -m pytest -m deep; \
+	else echo "No test needs torch."; fi
+
+test-all: .venv/tests lint
+	$(BIN)/python -m pytest -m "not deep"
+	$(MAKE) test-deep
+
+bench: .venv/tests
+	for suite in $$($(BIN)/python -m benchmarks --list --names); do $(BIN)/python -m benchmarks $$suite || exit 1; done
+
+lint: .venv/tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/engine: setup.cfg constraints.txt | .venv/bin/python
+	$(PIP) --editable .
+	touch $@
+
+.venv/tests: .venv/engine
+	$(PIP) --editable '.[test,dev]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist demo-report *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

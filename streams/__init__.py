@@ -1,0 +1,50 @@
+"""Events in, results out: formats, transports and the named data sets."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "ArffSource": "arff",
+    "Batch": "batch",
+    "BatchSource": "memory",
+    "DatasetInfo": "datasets",
+    "DeadLetter": "batch",
+    "DecodeError": "source",
+    "EventDecoder": "wire",
+    "JSONLinesSource": "jsonl",
+    "LinesSink": "files",
+    "Position": "source",
+    "Prediction": "batch",
+    "RiverSource": "river_source",
+    "Rows": "batch",
+    "Schema": "batch",
+    "Sink": "source",
+    "Source": "source",
+    "UnknownDatasetError": "registry",
+    "dataset_path": "registry",
+    "describe": "registry",
+    "encode_dead_letter": "wire",
+    "encode_events": "wire",
+    "encode_predictions": "wire",
+    "fetch": "registry",
+    "find_dataset": "registry",
+    "list_datasets": "registry",
+    "open_sink": "opening",
+    "open_source": "opening",
+    "read_all": "memory",
+    "shuffled": "memory",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'streams' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"streams.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,237 @@
+"""What every learner is: a river estimator and an array learner over one state."""
+
+from __future__ import annotations
+
+import abc
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from river import base
+
+from streams.batch import UNDECIDED, Batch, Prediction, Rows, Schema
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+State = dict[str, NDArray[Any]]
+"""All that a learner has learned, as arrays."""
+
+
+class LabelSet(dict[Any, bool]):
+    """Label to True or False; a label that the learner does not hold reads False."""
+
+    def __missing__(self, label: Any) -> bool:
+        return False
+
+
+class Learner(base.MultiLabelClassifier, abc.ABC):
+    """A multi-label classifier that learns from one event or from many at a time.
+
+    A subclass writes ``_predict``, ``_learn``, ``_test_then_train``, ``_get_state`` and ``_set_state`` over batches
+    whose columns are those of ``self.schema_``; everything else is here. Cutting a stream into other batches changes no
+    answer, a label is born (takes part in answers) with the first event in which it is known to be present, and an
+    event without known labels teaches nothing.
+
+    Attributes
+    ----------
+    schema_
+        Names behind the learner's columns; grows.
+    events_
+        What happened to the learner's structure, in order: JSON objects with at least ``event`` (how many events had
+        been learned) and ``kind``.
+    """
+
+    def __init__(self) -> None:
+        self.schema_ = Schema()
+        self.events_: list[dict[str, Any]] = []
+        self._source: tuple[Schema, tuple[int, int]] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_source": None}
+
+    # What a subclass writes.
+
+    @abc.abstractmethod
+    def _predict(self, batch: Batch) -> Prediction:
+        """Answer every event with what is known now."""
+
+    @abc.abstractmethod
+    def _learn(self, batch: Batch) -> None:
+        """Learn the events in order."""
+
+    @abc.abstractmethod
+    def _test_then_train(self, batch: Batch) -> Prediction:
+        """Answer each event, then learn it, before the next."""
+
+    @abc.abstractmethod
+    def _get_state(self) -> State:
+        """Copies of the arrays that hold everything learned, names excepted."""
+
+    @abc.abstractmethod
+    def _set_state(self, state: State) -> None:
+        """Take over what ``_get_state`` gave."""
+
+    # The array face.
+
+    def predict_batch(self, batch: Batch) -> Prediction:
+        """Answer every event of ``batch`` with what is known now; changes nothing.
+
+        Labels are columns of ``schema_``, which are those of ``batch.schema`` where that was learned from before.
+        """
+        return self._predict(self._admit(batch, grow=False))
+
+    def learn_batch(self, batch: Batch) -> None:
+        """Learn the events of ``batch`` in order."""
+        self._learn(self._admit(batch))
+
+    def test_then_train(self, batch: Batch) -> Prediction:
+        """Answer each event of ``batch``, then learn it, before the next one is looked at."""
+        return self._test_then_train(self._admit(batch))
+
+    def _admit(self, batch: Batch, *, grow: bool = True) -> Batch:
+        """``batch`` with the columns of ``schema_``, which grows where it must, if it may."""
+        theirs = batch.schema
+        if theirs is self.schema_:
+            return batch
+        source = (theirs, theirs.version)
+        if self._source is not None and self._source[0] is theirs and self._source[1] == source[1]:
+            return batch
+        if _agree(self.schema_, theirs):
+            if grow:
+                self.schema_.extend(theirs)
+                self._source = source
+                return batch
+            if _within(theirs, self.schema_):
+                return batch
+        return batch.aligned(self.schema_, grow=grow)
+
+    # State.
+
+    def get_state(self) -> State:
+        """Everything learned, as arrays: copies, keyed by name. ``set_state`` on a learner with the same parameters
+        goes on bit for bit."""
+        return {"schema": self.schema_.to_array(), "events": _to_array(self.events_), **self._get_state()}
+
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what ``get_state`` of a learner with the same parameters gave.
+
+        Raises
+        ------
+        ValueError
+            An array is missing, or one is there that this learner does not know.
+        """
+        keys = self.get_state().keys()
+        if state.keys() != keys:
+            raise ValueError(f"state must hold the arrays {sorted(keys)}, got {sorted(state)}")
+        rest = dict(state)
+        self.schema_ = Schema.from_array(rest.pop("schema"))
+        self.events_ = _from_array(rest.pop("events"))
+        self._source = None
+        self._set_state(rest)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of everything learned."""
+        return sum(array.nbytes for array in self.get_state().values())
+
+    # The river face.
+
+    def learn_one(self, x: Mapping[Any, Any], y: Mapping[Any, bool | None], w: float = 1.0) -> None:
+        """Learn one event: feature to value, label to True, False or None (unknown), and its weight."""
+        schema = self.schema_
+        if not schema.sparse and schema.n_features > 2 * max(len(x), _FEW):
+            schema.sparse = True
+        weight = None if w == 1.0 else np.array([w], np.float64)
+        self._learn(Batch.from_dicts([x], [y], schema=schema, weight=weight))
+
+    def predict_one(self, x: Mapping[Any, Any], **kwargs: Any) -> LabelSet:
+        """Predicted labels of one event; a label that the learner does not hold reads False."""
+        labels = self._predict(Batch.from_dicts([x], schema=self.schema_, grow=False)).labels
+        names = self.schema_.label_names
+        answer = LabelSet(dict.fromkeys(names, False))
+        answer.update((names[label], True) for label in labels.indices.tolist())
+        return answer
+
+    def predict_proba_one(self, x: Mapping[Any, Any], **kwargs: Any) -> dict[Any, dict[bool, float]]:
+        """``{label: {False: q, True: p}}`` for every label that the learner holds."""
+        proba = self._predict(Batch.from_dicts([x], schema=self.schema_, grow=False)).proba
+        if proba is None:
+            raise NotImplementedError(f"{type(self).__name__} has no probabilities")
+        row = proba.to_dense(self.schema_.n_labels)[0] if isinstance(proba, Rows) else proba[0]
+        return {
+            name: {False: 1.0 - p, True: p} for name, p in zip(self.schema_.label_names, map(float, row), strict=True)
+        }
+
+    def learn_many(self, X: pd.DataFrame, Y: pd.DataFrame, w: NDArray[Any] | None = None) -> None:
+        """Learn a row after the other; NaN or None in ``X`` is missing and in ``Y`` unknown."""
+        self._learn(Batch.from_dicts(_records(X), _records(Y), schema=self.schema_, weight=w))
+
+    def predict_many(self, X: pd.DataFrame) -> pd.DataFrame:
+        """Predicted labels: a boolean frame with the index of ``X`` and a column a label."""
+        import pandas as pd
+
+        labels = self._predict(Batch.from_dicts(_records(X), schema=self.schema_, grow=False)).labels.to_dense(
+            self.schema_.n_labels
+        )
+        return pd.DataFrame(labels.astype(bool), index=X.index, columns=self.schema_.label_names)
+
+    def predict_proba_many(self, X: pd.DataFrame) -> pd.DataFrame:
+        """Probability that each label is present: a frame with the index of ``X`` and a column a label."""
+        import pandas as pd
+
+        proba = self._predict(Batch.from_dicts(_records(X), schema=self.schema_, grow=False)).proba
+        if proba is None:
+            raise NotImplementedError(f"{type(self).__name__} has no probabilities")
+        dense = proba.to_dense(self.schema_.n_labels) if isinstance(proba, Rows) else proba
+        return pd.DataFrame(dense, index=X.index, columns=self.schema_.label_names)
+
+
+def with_room(array: NDArray[Any], n: int, fill: int = 0) -> NDArray[Any]:
+    """``array`` with at least ``n`` records along its first axis, the new ones ``fill``; doubled where it must grow."""
+    if n <= len(array):
+        return array
+    longer = np.full((max(n, 2 * len(array)), *array.shape[1:]), fill, array.dtype)
+    longer[: len(array)] = array
+    return longer
+
+
+def _to_array(value: Any) -> NDArray[np.uint8]:
+    return np.frombuffer(json.dumps(value, ensure_ascii=False).encode(), np.uint8)
+
+
+def _from_array(value: NDArray[np.uint8]) -> Any:
+    return json.loads(value.tobytes())
+
+
+_FEW = 16
+"""Dictionaries of fewer features never turn a schema sparse."""
+
+
+def _within(theirs: Schema, mine: Schema) -> bool:
+    """Whether ``mine``, which agrees with ``theirs``, knows all its names."""
+    if theirs.n_features > mine.n_features or theirs.n_labels > mine.n_labels or not theirs.ignored <= mine.ignored:
+        return False
+    return all(len(names) <= len(mine.categories.get(column, ())) for column, names in theirs.categories.items())
+
+
+def _agree(mine: Schema, theirs: Schema) -> bool:
+    """Whether each schema gives the numbers that both know the same meaning."""
+    f, n = min(mine.n_features, theirs.n_features), min(mine.n_labels, theirs.n_labels)
+    if mine.feature_names[:f] != theirs.feature_names[:f] or mine.label_names[:n] != theirs.label_names[:n]:
+        return False
+    if any(a != b and UNDECIDED not in (a, b) for a, b in zip(mine.kinds[:f], theirs.kinds[:f], strict=True)):
+        return False
+    return all(
+        names[: len(theirs.categories.get(column, ()))] == theirs.categories.get(column, [])[: len(names)]
+        for column, names in mine.categories.items()
+    )
+
+
+def _records(frame: pd.DataFrame) -> list[dict[Any, Any]]:
+    """One dictionary a row, None where the frame holds NaN."""
+    kept = frame.astype(object).where(frame.notna(), None)
+    names = list(frame.columns)
+    return [dict(zip(names, row, strict=True)) for row in kept.itertuples(index=False, name=None)]

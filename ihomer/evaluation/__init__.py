@@ -1,0 +1,1 @@
+"""Prequential evaluation: metrics, the loop and its results."""

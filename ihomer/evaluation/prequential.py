@@ -1,0 +1,228 @@
+"""Prequential evaluation: answer, score, learn, event by event, over the whole stream, beside two baselines."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ihomer.checkpoint import CheckpointStore, describe
+from ihomer.engine import Engine, Outputs
+from ihomer.evaluation.result import Result, Run
+from ihomer.evaluation.track import Track
+from ihomer.hierarchy import LabelHierarchy
+from ihomer.progress import Progress
+from learners import MajorityClassifier, NoChangeClassifier
+from learners.base import Learner
+from streams.batch import Schema
+from streams.memory import BatchSource, read_all, shuffled
+from streams.opening import open_sink, open_source
+from streams.source import Source
+
+_POINTS = 200
+"""Points that a curve of known length gets."""
+
+
+def evaluate(
+    stream: Any,
+    learners: Learner | Mapping[str, Learner],
+    *,
+    baselines: bool = True,
+    labels: str | None = None,
+    max_events: int | None = None,
+    batch_size: int = 256,
+    shuffle: int | None = None,
+    delay: int | np.timedelta64 = 0,
+    window: int = 1000,
+    fading: float = 0.999,
+    on_error: Literal["fail", "skip"] = "fail",
+    predictions: Any = None,
+    dead_letters: Any = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """Evaluate learners on a stream, all in one pass: each event is answered, scored, then learned.
+
+    Parameters
+    ----------
+    stream
+        A source, or whatever `open_source` opens: a path, a known name, a batch, a data frame.
+    learners
+        One learner or several by name. They learn as they go.
+    baselines
+        Whether no-change (the previous label set) and majority run beside them.
+    labels
+        Which columns are labels, where the stream does not say: ``first:6``, ``last:14`` or names.
+    max_events
+        Stop after so many events; None: at the end.
+    batch_size
+        Events read at a time; changes no figure.
+    shuffle
+        Seed of a random order, for which the whole stream is read into memory first; None: as it comes.
+    delay
+        Labels come so many answered events later, or so much event time (`numpy.timedelta64`).
+    window, fading
+        Length of the sliding window in events, and the factor by which an older event weighs less in faded metrics.
+    on_error
+        ``fail``: an event that cannot be read ends the run; ``skip``: it is counted and goes to ``dead_letters``.
+    predictions, dead_letters
+        Sinks or paths to write to; None: nowhere.
+    checkpoint, resume
+        Folder for checkpoints, and whether to go on from its latest.
+    progress
+        Told how the run gets on.
+
+    Returns
+    -------
+    Result
+        One run a learner.
+
+    Examples
+    --------
+    >>> import ihomer
+    >>> result = ihomer.evaluate("yeast", ihomer.LinearClassifier(), max_events=500)
+    >>> [run.learner["name"] for run in result.runs]
+    ['LinearClassifier', 'no-change', 'majority']
+    """
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    models = {type(learners).__name__: learners} if isinstance(learners, Learner) else dict(learners)
+    if not models:
+        raise ValueError("learners must name at least one, got none")
+    source = stream if isinstance(stream, Source) else open_source(stream, labels=labels, on_error=on_error)
+    outputs = Outputs(predictions=_sink(predictions), dead_letters=_sink(dead_letters))
+    try:
+        engine = Engine(
+            ordered(source, shuffle),
+            make_tracks(models, source, baselines=baselines, max_events=max_events, window=window, fading=fading),
+            batch_size=batch_size,
+            max_events=max_events,
+            delay=delay,
+            outputs=outputs,
+            store=None if checkpoint is None else CheckpointStore(checkpoint),
+            progress=progress,
+        )
+        if resume and engine.store is not None:
+            engine.resume()
+        if progress is not None:
+            progress.begin(source.name, expected_events(engine))
+        ended = engine.run()
+        if progress is not None:
+            progress.end()
+        runs = to_result(engine, order=order_name(shuffle), sha256=digest(source), ended=ended)
+        return Result(runs, started=started)
+    finally:
+        for sink in outputs.each().values():
+            sink.close()
+        source.close()
+
+
+def _sink(where: Any) -> Any:
+    return open_sink(where) if isinstance(where, (str, Path)) else where
+
+
+def ordered(source: Source, shuffle: int | None) -> Source:
+    """``source`` itself, or its events in the random order of a seed."""
+    if shuffle is None:
+        return source
+    return BatchSource(shuffled(read_all(source), shuffle), source.name)
+
+
+def order_name(shuffle: int | None) -> str:
+    """The order of the events as the result file calls it."""
+    return "file" if shuffle is None else f"shuffled:{shuffle}"
+
+
+def make_tracks(
+    models: Mapping[str, Learner],
+    source: Source,
+    *,
+    baselines: bool = True,
+    max_events: int | None = None,
+    window: int = 1000,
+    fading: float = 0.999,
+) -> list[Track]:
+    """A track for every learner, and for the two baselines unless a learner has their name."""
+    lengths = [length for length in (source.n_events, max_events) if length is not None]
+    spacing = max(1, math.ceil(min(lengths) / _POINTS)) if lengths else 64
+    rivals: dict[str, Learner] = {"no-change": NoChangeClassifier(), "majority": MajorityClassifier()}
+    everyone = {**models, **{name: model for name, model in rivals.items() if baselines and name not in models}}
+    return [
+        Track(name, model, baseline=name not in models, spacing=spacing, window=window, fading=fading)
+        for name, model in everyone.items()
+    ]
+
+
+def expected_events(engine: Engine) -> int | None:
+    """How many events the run will read, where that is known."""
+    lengths = [length for length in (engine.source.n_events, engine.max_events) if length is not None]
+    return min(lengths) if lengths else None
+
+
+def digest(source: Source) -> str | None:
+    """SHA-256 of the file that a source reads, or None where it reads none."""
+    path = getattr(source, "path", None)
+    if path is None or not Path(path).is_file():
+        return None
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def to_result(engine: Engine, *, order: str, sha256: str | None, ended: bool) -> list[Run]:
+    """What an engine has found so far, a run a track."""
+    schema, counts = engine.source.schema, engine.counts
+    n_labelled = counts.scored + counts.pending
+    data = {
+        "name": engine.source.name,
+        "sha256": sha256,
+        "n_events": counts.read,
+        "n_features": schema.n_features,
+        "n_labels": schema.n_labels,
+        "cardinality": counts.present / n_labelled if n_labelled else 0.0,
+        "order": order,
+    }
+    rate = {track.name: counts.read / track.wall_s if track.wall_s else 0.0 for track in engine.tracks}
+    return [
+        Run(
+            data=dict(data),
+            learner=_learner(track),
+            counts=counts.as_dict(),
+            metrics=track.read("cumulative", schema.n_labels),
+            time={"wall_s": track.wall_s, "cpu_s": track.cpu_s, "events_per_s": rate[track.name]},
+            model_bytes=track.model.nbytes,
+            drifts=list(track.drifts),
+            restructures=list(track.model.events_),
+            baseline=track.baseline,
+            per_label=_per_label(track, schema),
+            window=track.read("window", schema.n_labels),
+            window_size=track.metrics.window,
+            hierarchy=_hierarchy(track),
+            interrupted=not ended,
+            curve=list(track.curve),
+        )
+        for track in engine.tracks
+    ]
+
+
+def _learner(track: Track) -> dict[str, Any]:
+    described = describe(track.model)
+    params = described["params"]
+    return {"name": track.name, "class": described["class"], "params": params, "seed": params.get("seed")}
+
+
+def _per_label(track: Track, schema: Schema) -> list[dict[str, Any]]:
+    columns = {name: values.tolist() for name, values in track.metrics.per_label(schema.n_labels).items()}
+    return [
+        {"label": label, **{name: values[number] for name, values in columns.items()}}
+        for number, label in enumerate(schema.label_names)
+    ]
+
+
+def _hierarchy(track: Track) -> dict[str, Any] | None:
+    hierarchy = getattr(track.model, "hierarchy_", None)
+    return hierarchy.tree(track.model.schema_.label_names) if isinstance(hierarchy, LabelHierarchy) else None

@@ -1,0 +1,76 @@
+"""A multi-label learner at work where every event has exactly one class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from river import base
+
+from learners.base import Learner
+
+
+class SingleLabel(base.Classifier):
+    """A river classifier that gives each class a label of a multi-label learner.
+
+    Parameters
+    ----------
+    model
+        The learner. To learn class c is to learn that label c is present and that those of all classes met so far are
+        absent.
+
+    Raises
+    ------
+    TypeError
+        ``model`` is not a `learners.base.Learner`.
+
+    Notes
+    -----
+    The probability of a class is that of its label divided by the sum over all classes; all are equally likely where
+    that sum is 0. Without probabilities in ``model`` the class is the first predicted label, or None.
+
+    Examples
+    --------
+    >>> from ihomer import LinearClassifier, SingleLabel
+    >>> model = SingleLabel(LinearClassifier())
+    >>> for size in range(100):
+    ...     model.learn_one({"size": size}, "big" if size > 50 else "small")
+    >>> model.predict_one({"size": 90})
+    'big'
+    """
+
+    def __init__(self, model: Learner) -> None:
+        if not isinstance(model, Learner):
+            raise TypeError(f"model must be a multi-label learner, got {model!r}")
+        self.model = model
+
+    @property
+    def _multiclass(self) -> bool:
+        return True
+
+    @classmethod
+    def _unit_test_params(cls) -> Iterator[dict[str, Any]]:
+        from learners.linear import LinearClassifier
+
+        yield {"model": LinearClassifier()}
+
+    def learn_one(self, x: Mapping[Any, Any], y: Any, w: float = 1.0) -> None:
+        """Learn that the event ``x`` is of class ``y``, with a weight."""
+        label = y.item() if isinstance(y, np.generic) else y
+        absent = dict.fromkeys(self.model.schema_.label_names, False)
+        self.model.learn_one(x, {**absent, label: True}, w=w)
+
+    def predict_proba_one(self, x: Mapping[Any, Any], **kwargs: Any) -> dict[Any, float]:
+        """Class to probability, for the classes met so far; they sum to 1."""
+        present = {label: p[True] for label, p in self.model.predict_proba_one(x).items()}
+        total = sum(present.values())
+        return {label: p / total if total > 0 else 1 / len(present) for label, p in present.items()}
+
+    def predict_one(self, x: Mapping[Any, Any], **kwargs: Any) -> Any:
+        """The most probable class, or None where there is none."""
+        try:
+            proba = self.predict_proba_one(x)
+        except NotImplementedError:
+            return next((label for label, is_present in self.model.predict_one(x).items() if is_present), None)
+        return max(proba, key=proba.__getitem__, default=None)

@@ -1,0 +1,121 @@
+"""The table of label pairs: exact, decaying, bounded."""
+
+import numpy as np
+import pytest
+
+from ihomer.cooccurrence import CooccurrenceStore
+from ihomer.partition import Similarities, distances
+from streams.batch import Rows
+from tests.naive.ihomer_hierarchy import DenseCounts
+from tests.naive.ihomer_hierarchy import distances as naive_distances
+
+
+def random_sets(seed, n, n_labels, p):
+    return np.random.default_rng(seed).random((n, n_labels)) < p
+
+
+def test_jaccard_is_that_of_the_batch_on_every_prefix():
+    dense = random_sets(0, 300, 40, 0.08)
+    dense[:, 39] = False
+    store = CooccurrenceStore()
+    for n in (0, 1, 2, 17, 100, 300):
+        store.update_many(Rows.from_dense(dense[store.events : n]))
+        seen = dense[:n].astype(np.int64)
+        joint = seen.T @ seen
+        for a in range(39):
+            for b in range(39):
+                either = joint[a, a] + joint[b, b] - joint[a, b]
+                assert store.joint(a, b) == joint[a, b]
+                assert store.jaccard(a, b) == (joint[a, b] / either if either else pytest.approx(np.nan, nan_ok=True))
+    assert np.isnan(store.jaccard(39, 39))
+    assert store.n_pairs == np.count_nonzero(np.triu(joint, 1))
+
+
+@pytest.mark.parametrize("half_life", [None, 3.0, 40.0])
+def test_it_equals_dense_counters(half_life):
+    dense = random_sets(1, 700, 12, 0.3)
+    store, twin = CooccurrenceStore(half_life=half_life), DenseCounts(12, half_life)
+    for row in dense:
+        twin.add(np.flatnonzero(row))
+    store.update_many(Rows.from_dense(dense))
+    # The store's latest event has already aged by one.
+    counts = twin.cells * twin.decay
+    assert [[store.joint(a, b) for b in range(12)] for a in range(12)] == pytest.approx(counts, rel=1e-9)
+    similarities = Similarities.of(store)
+    for labels in (range(12), range(3), [2, 5], [4]):
+        found = distances(np.array(labels), similarities)
+        expected = naive_distances(list(labels), twin.jaccard)
+        if expected is None:
+            assert found is None
+            continue
+        ends = (*expected[:2], np.nan if expected[2] is None else expected[2], expected[3])
+        assert found[:4] == pytest.approx(ends, abs=1e-12, nan_ok=True)
+    assert (similarities.rank == -1).all()
+
+
+@pytest.mark.parametrize("p", [0.02, 0.1, 0.5])
+def test_distances_with_pairs_never_seen(p):
+    for seed in range(8):
+        dense = random_sets(seed, 30, 9, p)
+        dense[0] = True
+        dense[0, 7:] = False
+        store, twin = CooccurrenceStore(), DenseCounts(9)
+        store.update_many(Rows.from_dense(dense[seed % 2 :]))
+        store.grow(9)
+        for row in dense[seed % 2 :]:
+            twin.add(np.flatnonzero(row))
+        found = distances(np.arange(9), Similarities.of(store))
+        expected = naive_distances(list(range(9)), twin.jaccard)
+        assert found[:4] == pytest.approx(expected[:4], abs=1e-12)
+        assert found.pivots == expected[4]
+
+
+def test_only_pairs_of_a_group_are_counted_and_counts_are_forgotten():
+    store = CooccurrenceStore()
+    store.update_many(Rows.from_lists([[0, 1, 2, 3]]), np.array([0, 0, 1, 1], np.int32))
+    assert [store.joint(0, 1), store.joint(2, 3), store.joint(1, 2)] == [1, 1, 0]
+    store.forget(np.array([0, 1]))
+    assert [store.joint(0, 1), store.joint(2, 3), store.joint(0, 0)] == [0, 1, 0]
+    assert store.n_pairs == 1
+
+
+def test_a_full_table_lets_the_rarest_pairs_go_and_says_how_wrong_it_is():
+    store, exact = CooccurrenceStore(memory_budget=16 * 1024), CooccurrenceStore()
+    rng = np.random.default_rng(2)
+    noise = [rng.choice(np.arange(10, 200), 8, replace=False) for _ in range(400)]
+    rows = Rows.from_lists([[0, 1, *sorted(labels)] for labels in noise])
+    store.update_many(rows)
+    exact.update_many(rows)
+    assert store.nbytes <= 16 * 1024 + 8 * 200 + 100
+    assert store.n_evicted > 1000
+    assert store.n_refused == 0
+    assert store.joint(0, 1) == exact.joint(0, 1) == 400, "the frequent pair is never evicted"
+    gaps = [exact.joint(a, b) - store.joint(a, b) for a in range(200) for b in range(a)]
+    assert min(gaps) >= 0
+    assert store.largest_evicted < 100
+    # What a pair lost in one eviction is bounded; it may be evicted more than once.
+    assert max(gaps) <= store.largest_evicted * np.ceil(store.n_evicted / (0.35 * 1024))
+
+
+def test_an_event_larger_than_the_table_is_counted_as_far_as_there_is_room():
+    store = CooccurrenceStore(memory_budget=8192)
+    store.update_many(Rows.from_lists([range(100), [0, 1]]))
+    assert store.n_pairs <= 0.7 * 512
+    assert store.n_refused >= 4950 - 0.7 * 512 - 1
+    assert store.occurrence[99] == 1
+    assert store.joint(0, 1) >= 1
+
+
+def test_decayed_pairs_leave_when_room_is_needed():
+    store = CooccurrenceStore(half_life=2.0)
+    for start in range(0, 6000, 20):
+        store.update_many(Rows.from_lists([range(start, start + 20)]))
+    assert len(store._keys) <= 16384
+    assert store.n_evicted == 0
+
+
+def test_large_scales_are_divided_out():
+    store = CooccurrenceStore(half_life=1.0)
+    store.update_many(Rows.from_lists([[0, 1]] * 100 + [[0]]))
+    assert store.jaccard(0, 1) == pytest.approx(0.5)
+    assert store.occurrence == pytest.approx([1.0, 0.5])

@@ -1,0 +1,74 @@
+"""``ihomer learners``: which learners there are and what they take."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ihomer.cli.options import JsonSwitch
+from ihomer.cli.terminal import console, plain_table, print_json
+
+app = typer.Typer(no_args_is_help=True, help="The learners, their parameters and defaults.")
+
+
+@app.command("list")
+def list_learners(as_json: JsonSwitch = False) -> None:
+    """List the learners that have a name."""
+    from ihomer import specs
+
+    learners = [specs.describe(name) for name in specs.LEARNERS]
+    if as_json:
+        print_json(learners)
+        return
+    from rich.text import Text
+
+    table = plain_table("learner", "what it is", "parameters")
+    for learner in learners:
+        parameters = ", ".join(parameter["name"] for parameter in learner["parameters"])
+        table.add_row(Text(learner["name"], "bold"), Text(learner["summary"]), Text(parameters, "dim"))
+    console().print(table)
+
+
+@app.command("info")
+def info(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name of the list, or package.module:Class.")],
+    as_json: JsonSwitch = False,
+) -> None:
+    """Show a learner's parameters, their defaults and what they mean.
+
+    [bold]Example[/]
+      ihomer learners info linear
+    """
+    from ihomer import specs
+
+    learner = specs.describe(name)
+    if as_json:
+        print_json(learner)
+        return
+    from rich.text import Text
+
+    screen = console()
+    screen.print(Text(learner["name"], "bold"), Text(learner["class"], "dim"))
+    screen.print(Text(learner["summary"]))
+    if not learner["parameters"]:
+        screen.print("It has no parameters.")
+        return
+    table = plain_table("parameter", "default", "type", "meaning")
+    for parameter in learner["parameters"]:
+        table.add_row(
+            Text(parameter["name"], "bold"),
+            _default(parameter),
+            Text(parameter["type"], "dim"),
+            Text(parameter["meaning"]),
+        )
+    screen.print(table)
+    first = learner["parameters"][0]
+    screen.print(Text(f"--learner {name}:{first['name']}={_default(first)},…", "dim"))
+
+
+def _default(parameter: dict[str, Any]) -> str:
+    if parameter["required"]:
+        return "required"
+    value = parameter["default"]
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)

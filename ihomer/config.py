@@ -1,0 +1,391 @@
+"""Plans: all that `ihomer evaluate` and `ihomer run` can be told, by a file and by flags, checked in one place."""
+
+from __future__ import annotations
+
+import json
+import re
+import reprlib
+import shlex
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+
+from ihomer import specs
+
+OnError = Literal["fail", "skip"]
+
+
+class ConfigError(ValueError):
+    """A plan is wrong; the message has one line for every fault: where it stands, the rule and the value."""
+
+
+def _split_data(value: Any) -> Any:
+    return [piece.strip() for piece in value.split(",")] if isinstance(value, str) else value
+
+
+def _split_learners(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return [value]
+    return specs.split(value) if isinstance(value, str) else value
+
+
+def _learner_text(value: Any) -> Any:
+    """A learner given as ``{name: ..., params: {...}}`` in the way that it is written on the command line."""
+    if not isinstance(value, Mapping):
+        return value
+    name, params = value.get("name"), value.get("params") or {}
+    if not isinstance(name, str) or not isinstance(params, Mapping) or not set(value) <= {"name", "params"}:
+        raise ValueError(f"must be a learner as text, or its name and params, got {reprlib.repr(dict(value))}")
+    return str(specs.LearnerSpec(name, {str(key): _written(item) for key, item in params.items()}))
+
+
+def _written(value: Any) -> str:
+    """A parameter's value as text; it may be a learner."""
+    if value is None:
+        return "none"
+    value = _learner_text(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _buildable(value: str) -> str:
+    specs.build(value)
+    return value
+
+
+def _all_different(values: list[str]) -> list[str]:
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            raise ValueError(f"must differ from each other, got {value!r} twice")
+    return values
+
+
+def _factor(value: float) -> float:
+    if not 0 < value <= 1:
+        raise ValueError(f"must be in (0, 1], got {value:g}")
+    return value
+
+
+def _not_empty(value: Any) -> Any:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError(f"must not be empty, got {value!r}")
+    return value
+
+
+Count = Annotated[int, Field(ge=1, strict=True)]
+Natural = Annotated[int, Field(ge=0, strict=True)]
+Switch = Annotated[bool, Field(strict=True)]
+Factor = Annotated[float, Field(strict=True), AfterValidator(_factor)]
+Text = Annotated[str, Field(strict=True), AfterValidator(_not_empty)]
+File = Annotated[Path, BeforeValidator(_not_empty), PlainSerializer(str)]
+LearnerText = Annotated[Text, BeforeValidator(_learner_text), AfterValidator(_buildable)]
+DataList = Annotated[list[Text], Field(min_length=1), BeforeValidator(_split_data), AfterValidator(_all_different)]
+LearnerList = Annotated[
+    list[LearnerText], Field(min_length=1), BeforeValidator(_split_learners), AfterValidator(_all_different)
+]
+
+
+class Plan(BaseModel):
+    """What every command that goes through a stream can be told.
+
+    A destination is a file or any other sink. Relative paths start at the working directory.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    on_error: OnError
+    """What an event that cannot be read does: ends the run, or is counted and left out."""
+    labels: Text | None = None
+    """Which columns are labels, where the file does not say: ``first:6``, ``last:14`` or names."""
+    max_events: Count | None = None
+    """Stop after this many events."""
+    shuffle: Natural | None = None
+    """Seed of a random order of the events; None: as they come."""
+    batch_size: Count = 256
+    """Events read at a time; changes no result."""
+    seed: Natural | None = None
+    """Seed of every learner that draws random numbers and has none of its own."""
+    dead_letters: Text | None = None
+    """Where events that cannot be read go, with position and reason."""
+    predictions: Text | None = None
+    """Where predictions go; a file may call it ``sink``."""
+    window: Count = 1000
+    """Length of the sliding window of metrics, in events."""
+    fading: Factor = 0.999
+    """What an event's weight in the fading metrics is multiplied by with each event after it."""
+    baselines: Switch = True
+    """Whether no-change and majority run beside the learners."""
+    delay: Natural = 0
+    """After how many further events the labels of an event come."""
+    checkpoint: File | None = None
+    """Folder for checkpoints."""
+    resume: Switch = False
+    """Whether to go on from the latest checkpoint."""
+    report: File | None = None
+    """Where to write the HTML report."""
+    result: File | None = None
+    """Where to write the result file."""
+    quiet: Switch = False
+    """No progress on standard error."""
+    as_json: Annotated[Switch, Field(alias="json")] = False
+    """Standard output is one JSON object."""
+    dry_run: Annotated[Switch, Field(exclude=True)] = False
+    """Print the plan and do nothing else."""
+
+    @model_validator(mode="after")
+    def _agree_with_each_other(self) -> Self:
+        if self.resume and self.checkpoint is None and getattr(self, "out", None) is None:
+            folders = "checkpoint or out" if "out" in type(self).model_fields else "checkpoint"
+            raise _refusal("resume", f"must come with a folder to go on from ({folders}), got none")
+        taken: dict[str, str] = {}
+        for name in _DESTINATIONS:
+            where = getattr(self, name, None)
+            if where is None:
+                continue
+            if where in taken:
+                raise _refusal(name, f"must be another place than {taken[where]}, got {where!r} for both")
+            taken[where] = name
+        if self.as_json and "-" in taken:
+            raise _refusal("json", f"must be left out where {taken['-']} goes to standard output, got true")
+        return self
+
+    @property
+    def writes_to_stdout(self) -> bool:
+        """Whether standard output carries messages."""
+        return any(getattr(self, name, None) == "-" for name in _DESTINATIONS)
+
+
+_DESTINATIONS = ("predictions", "dead_letters", "events_sink", "metrics_sink")
+
+
+def _refusal(field: str, rule: str) -> PydanticCustomError:
+    return PydanticCustomError("plan", "{rule}", {"field": field, "rule": rule})
+
+
+class EvaluatePlan(Plan):
+    """What `ihomer evaluate` does."""
+
+    data: DataList
+    """Sources: paths, known names or addresses."""
+    learner: LearnerList = ["ihomer"]
+    """Learners, each as `specs.parse` reads it."""
+    out: File | None = None
+    """Folder for result.json, curves.parquet and report.html."""
+    on_error: OnError = "fail"
+
+
+class RunPlan(Plan):
+    """What `ihomer run` does."""
+
+    source: Text
+    """Where events come from."""
+    learner: LearnerText = "ihomer"
+    """The learner, as `specs.parse` reads it."""
+    checkpoint_every: Count = 10_000
+    """Events between checkpoints."""
+    no_learn: Switch = False
+    """Predict and score only."""
+    on_error: OnError = "skip"
+    events_sink: Text | None = None
+    """Where drifts and structural events go."""
+    metrics_sink: Text | None = None
+    """Where metrics go while the run goes on."""
+    metrics_every: Count = 1000
+    """Events between two messages to ``metrics_sink``."""
+
+
+AnyPlan = TypeVar("AnyPlan", bound=Plan)
+
+
+def resolve(kind: type[AnyPlan], flags: Mapping[str, Any], file: str | Path | None = None) -> AnyPlan:
+    """The plan of a file and of the flags that override it.
+
+    Parameters
+    ----------
+    kind
+        `EvaluatePlan` or `RunPlan`.
+    flags
+        By field name; None: not given.
+    file
+        YAML, or TOML where its name ends in ``.toml``.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, or a setting is wrong.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    settings = {} if file is None else read_file(file)
+    try:
+        return kind.model_validate({**settings, **given})
+    except ValidationError as error:
+        faults = [_Fault(fault["type"], fault["loc"], fault["input"], fault.get("ctx", {})) for fault in error.errors()]
+    lines = [fault.describe(kind, settings, given, file) for fault in faults]
+    raise ConfigError("\n".join(dict.fromkeys(lines)))
+
+
+def dump(plan: Plan, *, as_json: bool = False) -> str:
+    """``plan`` as YAML or JSON that `read_file` and `resolve` turn back into it."""
+    written = plan.model_dump(mode="json", by_alias=True)
+    names = [info.alias or name for name, info in _fields(plan)]
+    settings = {name: written[name] for name in names if name in written}
+    if as_json:
+        return json.dumps(settings, indent=2, ensure_ascii=False)
+    return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).rstrip()
+
+
+def command_line(plan: Plan) -> str:
+    """The command that makes ``plan`` without a configuration file; what is as it would be anyway is left out."""
+    words = ["ihomer", "evaluate" if isinstance(plan, EvaluatePlan) else "run"]
+    for name, info in _fields(plan):
+        value = getattr(plan, name)
+        if value == info.default:
+            continue
+        flag = f"--{(info.alias or name).replace('_', '-')}"
+        if isinstance(value, bool):
+            words.append(flag if value else f"--no-{flag[2:]}")
+        else:
+            words += [flag, ",".join(value) if isinstance(value, list) else str(value)]
+    return shlex.join(words)
+
+
+def _fields(plan: Plan) -> list[tuple[str, FieldInfo]]:
+    """The fields of a plan, its command's own first."""
+    return sorted(type(plan).model_fields.items(), key=lambda field: field[0] in Plan.model_fields)
+
+
+# Files.
+
+
+_OTHER_NAMES = {"sink": "predictions"}
+
+
+def read_file(file: str | Path) -> dict[str, Any]:
+    """The settings in a YAML or TOML file; ``batch-size`` is another name of ``batch_size``.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read, breaks the rules of its format, or holds anything but named settings.
+    """
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: must be UTF-8, got byte {error.object[error.start]:#04x}") from error
+    try:
+        settings = tomllib.loads(text) if str(file).endswith(".toml") else yaml.load(text, _Loader)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: {str(error)[:1].lower()}{str(error)[1:]}") from error
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{file}{line}: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file}: {str(error).splitlines()[0]}") from error
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{file}: must hold settings as key: value, got {type(settings).__name__}")
+    named: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = str(key).replace("-", "_")
+        name = _OTHER_NAMES.get(name, name)
+        if name in named:
+            raise ConfigError(f"{file}: {name}: must be given once, got it twice")
+        named[name] = value
+    return named
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a key given twice and reads 1e-3 as a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                continue
+            if key in seen:
+                problem = f"{key}: must be given once, got it twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+# Faults.
+
+_RULES = {
+    "bool_type": "must be true or false",
+    "float_type": "must be a number",
+    "int_type": "must be a whole number",
+    "list_type": "must be a list",
+    "path_type": "must be a path",
+    "string_type": "must be text",
+    "greater_than_equal": "must be at least {ge}",
+    "literal_error": "must be {expected}",
+    "too_short": "must have at least {min_length} entry",
+}
+"""What pydantic's kinds of faults are called here."""
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """One thing that is wrong with a plan, as pydantic tells it."""
+
+    kind: str
+    place: Sequence[Any]
+    value: Any
+    context: Mapping[str, Any]
+
+    def describe(
+        self, plan: type[Plan], settings: Mapping[str, Any], given: Mapping[str, Any], file: str | Path | None
+    ) -> str:
+        """One line: where it stands in the flags or in the file, the rule and the value."""
+        place = self.place or (self.context["field"],)
+        name = str(place[0])
+        flag = f"--{name.replace('_', '-')}"
+        if self.kind == "missing":
+            return f"{flag}: must be given, here or in a configuration file"
+        if name in given or name not in settings:
+            where = flag
+        else:
+            where = f"{file}: {name}" + "".join(
+                f"[{step}]" if isinstance(step, int) else f".{step}" for step in place[1:]
+            )
+        if self.kind == "extra_forbidden":
+            known = [info.alias or field for field, info in plan.model_fields.items()]
+            return f"{where}: must be a setting of this command{specs.did_you_mean(name, known)}"
+        if self.kind == "plan":
+            return f"{where}: {self.context['rule']}"
+        cause = self.context.get("error")
+        if isinstance(cause, specs.SpecError) and cause.parameter is not None and where != flag:
+            written: Any = settings[name]
+            for step in place[1:]:
+                written = written[step] if isinstance(written, list) else written
+            if isinstance(written, dict):
+                return f"{where}.params.{cause.parameter}: {cause.reason}"
+        if cause is not None:
+            return f"{where}: {cause}"
+        rule = _RULES[self.kind].format(**self.context).replace("'", "")
+        return f"{where}: {rule}, got {reprlib.repr(self.value)}"

@@ -1,0 +1,306 @@
+"""The engine: events from a source go past every learner; answers go to sinks and state to checkpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ihomer.checkpoint import Arrays, CheckpointError, CheckpointStore, below, describe, nested
+from ihomer.evaluation.track import Track
+from ihomer.evaluation.waiting import WaitingRoom
+from ihomer.progress import NoProgress, Progress
+from streams.batch import UNLABELLED, Batch, Prediction, Schema
+from streams.source import Sink, Source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+_PATIENCE_S = 0.5
+"""How long the engine waits for events before it looks whether it has been told to stop."""
+
+
+@dataclass
+class Outputs:
+    """Where the engine writes while it runs; None: nowhere."""
+
+    predictions: Sink | None = None
+    dead_letters: Sink | None = None
+    events: Sink | None = None
+    metrics: Sink | None = None
+
+    def each(self) -> dict[str, Sink]:
+        """The sinks that are there, by name."""
+        return {name: sink for name, sink in vars(self).items() if sink is not None}
+
+
+@dataclass
+class Counts:
+    """What became of the events read: ``read = scored + unlabelled + pending + dead``."""
+
+    read: int = 0
+    scored: int = 0
+    learned: int = 0
+    unlabelled: int = 0
+    pending: int = 0
+    dead: int = 0
+    present: int = field(default=0, repr=False)
+
+    def as_dict(self) -> dict[str, int]:
+        """The counts of the result file."""
+        return {name: value for name, value in vars(self).items() if name != "present"}
+
+
+class Engine:
+    """One pass of any number of learners over one source.
+
+    Parameters
+    ----------
+    source
+        Where events come from; its schema is what labels are numbered by.
+    tracks
+        The learners. All see the same events in the same order.
+    batch_size
+        Events read at a time; changes no answer.
+    max_events
+        Stop after this many events were read, dead letters included; None: at the end of the source.
+    delay
+        The label of an event comes after this many further events were answered (int), or when an event is answered
+        whose time is at least so many milliseconds later (`numpy.timedelta64`); 0: with the event. At the end of
+        the source the labels still on their way arrive.
+    learn
+        False: answer and score only.
+    outputs
+        Sinks to write to.
+    store, checkpoint_every
+        Where to keep checkpoints, and after how many events each; None: nowhere.
+    metrics_every
+        Events between two messages to ``outputs.metrics``.
+    progress
+        Told how the run gets on.
+    stop
+        Set it, from a signal handler say, and ``run`` ends after the batch in hand, with a checkpoint.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        tracks: Sequence[Track],
+        *,
+        batch_size: int = 256,
+        max_events: int | None = None,
+        delay: int | np.timedelta64 = 0,
+        learn: bool = True,
+        outputs: Outputs | None = None,
+        store: CheckpointStore | None = None,
+        checkpoint_every: int = 10_000,
+        metrics_every: int = 1_000,
+        progress: Progress | None = None,
+        stop: Event | None = None,
+    ) -> None:
+        for what, value in (
+            ("batch_size", batch_size),
+            ("checkpoint_every", checkpoint_every),
+            ("metrics_every", metrics_every),
+        ):
+            if value < 1:
+                raise ValueError(f"{what} must be at least 1, got {value}")
+        self.source, self.tracks, self.learn = source, list(tracks), learn
+        self.batch_size, self.max_events = batch_size, max_events
+        self.outputs, self.store = outputs or Outputs(), store
+        self.checkpoint_every, self.metrics_every = checkpoint_every, metrics_every
+        self.progress: Progress = progress or NoProgress()
+        self.counts = Counts()
+        self.stop = stop or Event()
+        self._waiting = WaitingRoom(delay, len(self.tracks)) if delay else None
+        self._reported = [[0, 0] for _ in self.tracks]
+        self._warm = False
+
+    def run(self) -> bool:
+        """Go through the source; True if its end was reached, False if the run was stopped before."""
+        ended = False
+        while not self.stop.is_set() and not ended:
+            room = self.batch_size
+            for every in (self.metrics_every, self.checkpoint_every):
+                room = min(room, every - self.counts.read % every)
+            if self.max_events is not None:
+                room = min(room, self.max_events - self.counts.read)
+            batch = self.source.next_batch(room, _PATIENCE_S) if room > 0 else None
+            if batch is None:
+                ended = True
+            else:
+                self._take(batch)
+                self._report()
+        if ended:
+            self._settle()
+        if self.store is not None:
+            self.checkpoint()
+        for sink in self.outputs.each().values():
+            sink.position()
+        return ended
+
+    def _take(self, batch: Batch) -> None:
+        if len(batch) and not self._warm:
+            for track in self.tracks:
+                track.warm_up(batch)
+            self._warm = True
+        self.counts.read += len(batch) + len(batch.dead)
+        self.counts.dead += len(batch.dead)
+        self._write_dead(batch)
+        if len(batch):
+            labelled = int((batch.label_state != UNLABELLED).sum())
+            self.counts.unlabelled += len(batch) - labelled
+            self.counts.present += len(batch.y.indices)
+            if self._waiting is None:
+                self._answer_and_learn(batch, labelled)
+            else:
+                self._answer_and_wait(batch)
+        read = self.counts.read
+        if not len(batch) and not batch.dead:
+            return
+        if self.outputs.metrics is not None and read % self.metrics_every == 0:
+            self.outputs.metrics.write([self._metrics_message()])
+        if self.store is not None and read % self.checkpoint_every == 0:
+            self.checkpoint()
+
+    def _answer_and_learn(self, batch: Batch, labelled: int) -> None:
+        for track in self.tracks:
+            if self.learn:
+                prediction = track.test_then_train(batch)
+            else:
+                prediction = track.predict(batch)
+                track.score(batch, prediction)
+            self._write_predictions(track, batch, prediction)
+            self._write_events(track)
+        self.counts.scored += labelled
+        self.counts.learned += labelled if self.learn else 0
+
+    def _answer_and_wait(self, batch: Batch) -> None:
+        """Event by event: answer it, then learn those whose labels have come by then."""
+        assert self._waiting is not None
+        for i in range(len(batch)):
+            event = batch[i : i + 1]
+            predictions = [track.predict(event) for track in self.tracks]
+            for track, prediction in zip(self.tracks, predictions, strict=True):
+                self._write_predictions(track, event, prediction)
+            if event.label_state[0] != UNLABELLED or self._waiting.by_count:
+                self._waiting.add(event, predictions)
+            self._arrive(self._waiting.due(event))
+        self.counts.pending = self._waiting.n_labelled
+
+    def _arrive(self, due: list[tuple[Batch, list[Prediction]]]) -> None:
+        """Score and learn events whose labels have come."""
+        for event, predictions in due:
+            labelled = int((event.label_state != UNLABELLED).sum())
+            for track, prediction in zip(self.tracks, predictions, strict=True):
+                track.score(event, prediction)
+                if self.learn:
+                    track.learn(event)
+                self._write_events(track)
+            self.counts.scored += labelled
+            self.counts.learned += labelled if self.learn else 0
+
+    def _settle(self) -> None:
+        """The end of the source: labels still on their way arrive."""
+        if self._waiting is not None:
+            self._arrive(self._waiting.drain())
+            self.counts.pending = 0
+
+    # Writing.
+
+    def _write_predictions(self, track: Track, batch: Batch, prediction: Prediction) -> None:
+        if self.outputs.predictions is None or track.baseline:
+            return
+        from streams.wire import encode_predictions
+
+        self.outputs.predictions.write(encode_predictions(batch, prediction, batch.schema, track.name))
+
+    def _write_dead(self, batch: Batch) -> None:
+        if self.outputs.dead_letters is None or not batch.dead:
+            return
+        from streams.wire import encode_dead_letter
+
+        self.outputs.dead_letters.write([encode_dead_letter(letter) for letter in batch.dead])
+
+    def _write_events(self, track: Track) -> None:
+        """Drifts and structural events not written before."""
+        if self.outputs.events is None:
+            return
+        reported = self._reported[self.tracks.index(track)]
+        for which, log in enumerate((track.drifts, track.model.events_)):
+            new = [{"model": track.name, **event} for event in log[reported[which] :]]
+            self.outputs.events.write([json.dumps(event, ensure_ascii=False).encode() for event in new])
+            reported[which] = len(log)
+
+    def _metrics_message(self) -> bytes:
+        n_labels = self.source.schema.n_labels
+        learners = {track.name: track.read("cumulative", n_labels) for track in self.tracks}
+        message = {"event": self.counts.read, "counts": self.counts.as_dict(), "learners": learners}
+        return json.dumps(message, ensure_ascii=False).encode()
+
+    def _report(self) -> None:
+        n_labels = self.source.schema.n_labels
+        self.progress.advance(self.counts.read, lambda: {t.name: t.read("cumulative", n_labels) for t in self.tracks})
+
+    # Checkpoints.
+
+    def checkpoint(self) -> Path:
+        """Keep everything that the run needs to go on from here."""
+        assert self.store is not None
+        manifest = {
+            "kind": "run",
+            "learners": [{"name": t.name, "baseline": t.baseline, **describe(t.model)} for t in self.tracks],
+            "source": {"name": self.source.name, "position": self.source.position()},
+            "sinks": {name: sink.position() for name, sink in self.outputs.each().items()},
+            "counts": vars(self.counts),
+            "reported": self._reported,
+        }
+        arrays: Arrays = {"schema": self.source.schema.to_array()}
+        for number, track in enumerate(self.tracks):
+            arrays |= nested(str(number), track.get_state())
+        if self._waiting is not None:
+            arrays |= nested("waiting", self._waiting.get_state())
+        return self.store.save(self.counts.read, manifest, arrays)
+
+    def resume(self) -> bool:
+        """Go back to the latest checkpoint of the store; False if there is none.
+
+        Raises
+        ------
+        CheckpointError
+            It was made by a run with other learners or another source.
+        """
+        assert self.store is not None
+        found = self.store.latest()
+        if found is None:
+            return False
+        path, manifest, arrays = found
+        self._check(str(path), manifest)
+        self.source.schema.extend(Schema.from_array(arrays["schema"]))
+        self.source.resume(manifest["source"]["position"])
+        sinks = self.outputs.each()
+        for name, position in manifest["sinks"].items():
+            if name in sinks:
+                sinks[name].resume(position)
+        self.counts = Counts(**manifest["counts"])
+        self._reported = manifest["reported"]
+        for number, track in enumerate(self.tracks):
+            track.set_state(below(str(number), arrays))
+        if self._waiting is not None:
+            self._waiting.set_state(below("waiting", arrays), self.source.schema)
+        return True
+
+    def _check(self, path: str, manifest: Mapping[str, Any]) -> None:
+        theirs = [{key: entry[key] for key in ("name", "class", "params")} for entry in manifest["learners"]]
+        mine = [{"name": track.name, **describe(track.model)} for track in self.tracks]
+        for kind, there, here in (
+            ("learners", theirs, json.loads(json.dumps(mine))),
+            ("source", manifest["source"]["name"], self.source.name),
+        ):
+            if there != here:
+                raise CheckpointError(f"{path}: {kind} must be those of the checkpoint, {there}, got {here}")

@@ -1,0 +1,216 @@
+"""What the commands ``evaluate`` and ``run`` do with a plan: open everything, run the engine, keep the results."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ihomer.checkpoint import CheckpointStore
+from ihomer.config import EvaluatePlan, Plan, RunPlan, command_line
+from ihomer.engine import Engine, Outputs
+from ihomer.evaluation.prequential import digest, expected_events, make_tracks, order_name, ordered, to_result
+from ihomer.evaluation.result import Result, Run
+from ihomer.progress import Progress
+from ihomer.specs import build, parse
+from learners.base import Learner
+from streams.opening import open_sink, open_source
+from streams.source import Sink, Source
+
+
+def run_evaluation(plan: EvaluatePlan, progress: Progress) -> Result:
+    """Evaluate every learner of the plan on every data set, a data set after the other.
+
+    Results are kept in ``plan.out`` after each data set. Ctrl-C ends the data set in hand after the batch in hand:
+    what was found so far is in the result, marked as interrupted, and with ``plan.resume`` a later call goes on from
+    there. A second Ctrl-C is a KeyboardInterrupt.
+    """
+    folder = plan.checkpoint or (plan.out and plan.out / "checkpoint")
+    result = _new_result(plan)
+    if plan.resume and plan.out is not None:
+        result = Result.merge([*_finished(plan.out), result])
+    stores: list[CheckpointStore] = []
+    with ExitStack() as closing:
+        stop = closing.enter_context(_stopping(signal.SIGINT))
+        outputs = _open_outputs(closing, plan)
+        for number, spec in enumerate(plan.data):
+            source = open_source(spec, labels=plan.labels, on_error=plan.on_error)
+            closing.callback(source.close)
+            models = make_learners(plan.learner, plan.seed)
+            store = None if folder is None else CheckpointStore(folder / f"{number}-{source.name}")
+            stores += [] if store is None else [store]
+            if _is_done(result.runs, source, order_name(plan.shuffle), models):
+                progress.note(f"{source.name}: done before")
+                _pass_over(store, outputs)
+                continue
+            engine = _engine(plan, source, models, outputs, store, progress, stop)
+            result.runs += _go(engine, plan, digest(source))
+            if plan.out is not None:
+                result.save_all(plan.out, report=False)
+            if result.interrupted:
+                break
+    if not result.interrupted:
+        for store in stores:
+            store.clear()
+    if plan.out is not None:
+        result.save_all(plan.out)
+    _keep(result, plan)
+    return result
+
+
+def run_stream(plan: RunPlan, progress: Progress) -> Result:
+    """Run one learner on one source until its end, or until Ctrl-C or SIGTERM, which leave a checkpoint behind."""
+    result = _new_result(plan)
+    with ExitStack() as closing:
+        stop = closing.enter_context(_stopping(signal.SIGINT, signal.SIGTERM))
+        source = open_source(plan.source, labels=plan.labels, on_error=plan.on_error)
+        closing.callback(source.close)
+        outputs = _open_outputs(closing, plan)
+        outputs.events = _sink(closing, plan.events_sink)
+        outputs.metrics = _sink(closing, plan.metrics_sink)
+        store = None if plan.checkpoint is None else CheckpointStore(plan.checkpoint)
+        models = make_learners([plan.learner], plan.seed)
+        engine = _engine(
+            plan,
+            source,
+            models,
+            outputs,
+            store,
+            progress,
+            stop,
+            learn=not plan.no_learn,
+            checkpoint_every=plan.checkpoint_every,
+            metrics_every=plan.metrics_every,
+        )
+        result.runs += _go(engine, plan, digest(source))
+    _keep(result, plan)
+    return result
+
+
+def make_learners(specs: Sequence[str], seed: int | None) -> dict[str, Learner]:
+    """Untrained learners by the names that results call them: short where that is clear, else all that was written."""
+    short = [parse(spec).name for spec in specs]
+    names = [name if short.count(name) == 1 else spec for name, spec in zip(short, specs, strict=True)]
+    if len(set(names)) < len(names):
+        raise ValueError(f"learner must name each only once, got {', '.join(specs)}")
+    return {name: build(spec, seed=seed) for name, spec in zip(names, specs, strict=True)}
+
+
+def _engine(
+    plan: EvaluatePlan | RunPlan,
+    source: Source,
+    models: dict[str, Learner],
+    outputs: Outputs,
+    store: CheckpointStore | None,
+    progress: Progress,
+    stop: threading.Event,
+    **settings: Any,
+) -> Engine:
+    tracks = make_tracks(
+        models,
+        source,
+        baselines=plan.baselines,
+        max_events=plan.max_events,
+        window=plan.window,
+        fading=plan.fading,
+    )
+    return Engine(
+        ordered(source, plan.shuffle),
+        tracks,
+        batch_size=plan.batch_size,
+        max_events=plan.max_events,
+        delay=plan.delay,
+        outputs=outputs,
+        store=store,
+        progress=progress,
+        stop=stop,
+        **settings,
+    )
+
+
+def _go(engine: Engine, plan: EvaluatePlan | RunPlan, sha256: str | None) -> list[Run]:
+    """Run the engine, from its latest checkpoint if there is one and the plan says so."""
+    if engine.store is not None:
+        if not plan.resume:
+            engine.store.clear()
+        elif engine.resume():
+            engine.progress.note(f"{engine.source.name}: going on after {engine.counts.read:,} events")
+    engine.progress.begin(engine.source.name, expected_events(engine))
+    try:
+        ended = engine.run()
+    finally:
+        engine.progress.end()
+    return to_result(engine, order=order_name(plan.shuffle), sha256=sha256, ended=ended)
+
+
+@contextmanager
+def _stopping(*signals: signal.Signals) -> Iterator[threading.Event]:
+    """An event that the first of these signals sets; the second one is a KeyboardInterrupt."""
+    stop = threading.Event()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, note) for number in signals}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _open_outputs(closing: ExitStack, plan: Plan) -> Outputs:
+    return Outputs(predictions=_sink(closing, plan.predictions), dead_letters=_sink(closing, plan.dead_letters))
+
+
+def _sink(closing: ExitStack, where: str | None) -> Sink | None:
+    if where is None:
+        return None
+    sink = open_sink(where)
+    closing.callback(sink.close)
+    return sink
+
+
+def _new_result(plan: Plan) -> Result:
+    return Result([], started=datetime.now(UTC).isoformat(timespec="seconds"), command=command_line(plan))
+
+
+def _finished(folder: Path) -> list[Result]:
+    """The runs that an earlier evaluation brought to their end, if there was one."""
+    path = folder / "result.json"
+    if not path.exists():
+        return []
+    earlier = Result.load(path)
+    earlier.runs = [run for run in earlier.runs if not run.interrupted]
+    return [earlier]
+
+
+def _is_done(runs: Sequence[Run], source: Source, order: str, models: dict[str, Learner]) -> bool:
+    same = [run for run in runs if run.stream == (source.name, order) and run.data.get("sha256") == digest(source)]
+    return {run.learner_name for run in same} >= set(models)
+
+
+def _pass_over(store: CheckpointStore | None, outputs: Outputs) -> None:
+    """Leave in the sinks what was written about a data set that is done."""
+    found = None if store is None else store.latest()
+    if found is not None:
+        for name, sink in outputs.each().items():
+            if name in found[1]["sinks"]:
+                sink.resume(found[1]["sinks"][name])
+
+
+def _keep(result: Result, plan: Plan) -> None:
+    if plan.report is not None:
+        result.report(plan.report)
+    if plan.result is not None:
+        result.save(plan.result)

@@ -1,0 +1,180 @@
+"""Checkpoints are whole or absent, hold arrays and JSON alone, and are refused clearly where they cannot be read."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ihomer.checkpoint import (
+    VERSION,
+    CheckpointError,
+    CheckpointStore,
+    below,
+    build,
+    describe,
+    load,
+    nested,
+    read,
+    save,
+    write,
+)
+from learners import LinearClassifier, MajorityClassifier
+from streams.batch import Batch
+
+RECORD = np.dtype([("n", np.int64), ("mean", np.float64)])
+
+
+def trained(seed: int = 0) -> LinearClassifier:
+    rng = np.random.default_rng(seed)
+    model = LinearClassifier()
+    model.learn_batch(Batch.from_arrays(rng.normal(size=(50, 4)), rng.random((50, 3)) < 0.4))
+    return model
+
+
+def test_arrays_come_back_equal(tmp_path: Path) -> None:
+    arrays = {
+        "a": np.arange(6, dtype=np.int32).reshape(2, 3),
+        "deep/er": np.array([(1, np.nan), (2, -0.0)], RECORD),
+        "empty": np.zeros((0, 5), np.float32),
+        "scalar": np.array(3.5),
+    }
+    write(tmp_path / "x.ckpt", {"kind": "test", "name": "Ünï"}, arrays)
+    manifest, found = read(tmp_path / "x.ckpt")
+    assert manifest == {"format": "ihomer-checkpoint", "version": VERSION, "kind": "test", "name": "Ünï"}
+    assert list(found) == list(arrays)
+    for name, array in arrays.items():
+        assert found[name].dtype == array.dtype
+        assert found[name].shape == array.shape
+        assert found[name].tobytes() == array.tobytes()
+
+
+def test_objects_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
+        write(tmp_path / "x.ckpt", {}, {"a": np.array([{}], object)})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.ckpt"
+    write(path, {"kind": "old"}, {})
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(path, {"kind": "new"}, {"a": np.zeros(10)})
+    assert read(path)[0]["kind"] == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, -40, -1])
+def test_damaged_files_are_refused(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "x.ckpt"
+    write(path, {}, {"a": np.arange(1000)})
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match="must be a whole checkpoint file"):
+        read(path)
+
+
+def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "x.ckpt"
+    write(path, {}, {"a": np.zeros(1000)})
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(CheckpointError, match="must be a whole checkpoint file, got Bad CRC-32"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        ({"format": "else", "version": VERSION}, "format must be 'ihomer-checkpoint', got 'else'"),
+        ({"format": "ihomer-checkpoint", "version": VERSION + 1}, f"version must be {VERSION}, got {VERSION + 1}"),
+        ({"format": "ihomer-checkpoint"}, f"version must be {VERSION}, got None"),
+    ],
+)
+def test_other_formats_are_refused(tmp_path: Path, head: dict, message: str) -> None:
+    with zipfile.ZipFile(tmp_path / "x.ckpt", "w") as archive:
+        archive.writestr("manifest.json", json.dumps(head))
+    with pytest.raises(CheckpointError, match=message):
+        read(tmp_path / "x.ckpt")
+
+
+def test_nesting_is_undone() -> None:
+    arrays = {"a": np.zeros(1), "b/c": np.ones(1)}
+    everything = nested("1", arrays) | nested("11", {"d": np.zeros(2)})
+    assert below("1", everything).keys() == arrays.keys()
+
+
+def test_the_store_keeps_two_and_prefers_the_latest(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path / "new" / "folder")
+    assert store.latest() is None
+    for event in (5, 100, 20_000):
+        store.save(event, {"event": event}, {})
+    assert sorted(path.name for path in store.directory.iterdir()) == [
+        "checkpoint-000000000100.ckpt",
+        "checkpoint-000000020000.ckpt",
+    ]
+    found = store.latest()
+    assert found is not None
+    assert found[1]["event"] == 20_000
+
+
+def test_the_store_falls_back_where_the_latest_is_damaged(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    store.save(1, {"event": 1}, {})
+    store.save(2, {"event": 2}, {}).write_bytes(b"half")
+    found = store.latest()
+    assert found is not None
+    assert found[1]["event"] == 1
+    (tmp_path / "checkpoint-000000000001.ckpt").write_bytes(b"half")
+    with pytest.raises(CheckpointError, match=r"checkpoint-000000000001\.ckpt: must be a whole checkpoint file"):
+        store.latest()
+    store.clear()
+    assert store.latest() is None
+
+
+def test_a_saved_learner_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    model = trained()
+    save(model, tmp_path / "m.ckpt")
+    again = load(tmp_path / "m.ckpt")
+    assert describe(again) == describe(model)
+    more = Batch.from_arrays(np.random.default_rng(1).normal(size=(20, 4)), np.eye(20, 3, dtype=int))
+    first, second = model.test_then_train(more), again.test_then_train(more)
+    assert first.proba.tobytes() == second.proba.tobytes()
+    assert {k: v.tobytes() for k, v in model.get_state().items()} == {
+        k: v.tobytes() for k, v in again.get_state().items()
+    }
+
+
+def test_only_known_classes_are_made(tmp_path: Path) -> None:
+    class Outsider(MajorityClassifier):
+        """A learner from outside."""
+
+    path = tmp_path / "m.ckpt"
+    save(Outsider(), path)
+    with pytest.raises(CheckpointError, match="class must be a learner of the engine"):
+        load(path)
+    assert type(load(path, classes=[Outsider])) is Outsider
+    for wrong in ("os:system", "ihomer.checkpoint:CheckpointStore", "ihomer.checkpoint:nothing", "builtins:dict"):
+        with pytest.raises(CheckpointError, match=f"got '{wrong}'"):
+            build({"class": wrong, "params": {}})
+
+
+def test_a_parameter_that_is_no_plain_value_is_named() -> None:
+    class Odd(MajorityClassifier):
+        """A learner with an odd parameter."""
+
+        def __init__(self, thing: object = None) -> None:
+            super().__init__()
+            self.thing = thing
+
+    with pytest.raises(TypeError, match="parameter thing must be a number, a string, None, a list or a learner"):
+        describe(Odd(object()))

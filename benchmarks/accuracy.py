@@ -1,0 +1,163 @@
+"""Our learners over all multi-label sets at hand, whole stream, beside published results."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from benchmarks.frame import Cell, Clock, Contestant, Quality, Setting
+from benchmarks.tables import amount, table
+from ihomer import IHOMERClassifier, LinearClassifier, MajorityClassifier, NoChangeClassifier, evaluate
+from ihomer.evaluation.result import METRICS, SHOWN, Metric
+from ihomer.progress import NoProgress
+from learners.base import Learner
+from streams.registry import fetch
+
+LEARNERS: dict[str, Callable[[], Learner]] = {
+    "ihomer": partial(IHOMERClassifier, seed=1),
+    "linear": LinearClassifier,
+    "majority": MajorityClassifier,
+    "no-change": NoChangeClassifier,
+}
+
+SMALL = ("flags", "emotions", "birds", "yeast", "scene", "human-pseaac", "cal500", "genbase", "medical")
+SETS = (*SMALL, "enron", "slashdot", "bibtex", "20ng", "tmc2007-500", "corel5k", "delicious")
+"""Every set in file order; the small ones make the quick run."""
+
+PUBLISHED = Path(__file__).parent / "published"
+REFERENCE, PAPER = "MLHAT", "iHOMER"
+"""The strongest published method, and the one that was scored on the end of each stream only."""
+
+
+def cells() -> list[Cell]:
+    """One cell a set. One attempt a learner: all of them are deterministic, and speed is another suite's question."""
+    return [Cell("sets", name, partial(_build, name), metrics=SHOWN, repeats=1, quick=name in SMALL) for name in SETS]
+
+
+def _build(data: str, setting: Setting) -> Sequence[Contestant]:
+    fetch(data)
+    return [Contestant(name, partial(_evaluate, data, name)) for name in LEARNERS]
+
+
+class _Counting(NoProgress):
+    """Keeps the clock informed, so that a run can be stopped."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+
+    def advance(self, n_events: int, metrics: object) -> None:
+        self.clock.count(n_events - self.clock.events)
+
+
+def _evaluate(data: str, learner: str, clock: Clock) -> Quality:
+    result = evaluate(data, {learner: LEARNERS[learner]()}, baselines=False, progress=_Counting(clock))
+    (run,) = result.runs
+    n_events = run.counts["scored"]
+    clock.report(run.time["wall_s"] / n_events, n_events)
+    return {name: run.metrics[name] for name in SHOWN}
+
+
+def published(metric: str) -> dict[str, dict[str, float]]:
+    """Data set to method to figure; a method without a figure for a set is left out there."""
+    with (PUBLISHED / f"{metric}.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {row.pop("data"): {method: float(value) for method, value in row.items() if value} for row in rows}
+
+
+def tables(result: Mapping[str, Any]) -> dict[str, str]:
+    """Means over the sets that have published rows, a table a metric, and events per second."""
+    measured = [cell for cell in result["cells"] if cell["contestants"]]
+    sets = {cell["workload"]: {side["name"]: side for side in cell["contestants"]} for cell in measured}
+    if not sets:
+        return {}
+    made = {}
+    known = published(SHOWN[0])
+    if sets.keys() >= known.keys():
+        made["means"] = _means(sets, list(known))
+    made.update({name: _metric(METRICS[name], sets) for name in SHOWN})
+    made["speed"] = _speed(sets)
+    return made
+
+
+Sets = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+def _score(sets: Sets, data: str, learner: str, metric: str) -> float | None:
+    side = sets[data][learner]
+    return side["quality"][metric] if side["status"] == "ok" else None
+
+
+def _best(metric: Metric, figures: Mapping[str, float]) -> tuple[float, str]:
+    """The best published figure and whose it is, the paper that scored only ends of streams left aside."""
+    pick = max if metric.better == "higher" else min
+    return pick((value, method) for method, value in figures.items() if method != PAPER)
+
+
+def _means(sets: Sets, names: Sequence[str]) -> str:
+    """Every method's means over the sets with published rows, the best micro-F1 first."""
+    columns: dict[str, dict[str, list[float | None]]] = {}
+    for key in SHOWN:
+        figures = published(key)
+        for learner in LEARNERS:
+            columns.setdefault(f"**{learner}**", {})[key] = [_score(sets, data, learner, key) for data in names]
+        for method in figures[names[0]]:
+            if method != PAPER:
+                columns.setdefault(method, {})[key] = [figures[data][method] for data in names]
+        best = [_best(METRICS[key], figures[data])[0] for data in names]
+        columns.setdefault("best of the 17, chosen per set and metric", {})[key] = list(best)
+    means = {name: {key: _mean(values) for key, values in by.items()} for name, by in columns.items()}
+    order = sorted(means, key=lambda name: -(means[name]["micro_f1"] or 0))
+    rows = [[name, *(METRICS[key].text(means[name][key]) for key in SHOWN)] for name in order]
+    header = ["method", *(METRICS[key].title for key in SHOWN)]
+    note = f"Means over the {len(names)} sets that have published rows: {', '.join(names)}."
+    return f"{note}\n\n{table(header, rows, texts=('method',))}"
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """None where a figure is missing: a mean over fewer sets would not compare."""
+    there = [value for value in values if value is not None]
+    return mean(there) if len(there) == len(values) else None
+
+
+def _metric(metric: Metric, sets: Sets) -> str:
+    """A row a set: our learners, the published reference, the best of the 17, and the paper's own figure.
+
+    The best of a row is marked, the paper's figure left aside.
+    """
+    figures = published(metric.key)
+    rows = []
+    for data, sides in sets.items():
+        theirs = figures.get(data, {})
+        best, method = _best(metric, theirs) if theirs else (None, "")
+        values = [*(_score(sets, data, learner, metric.key) for learner in sides), theirs.get(REFERENCE), best]
+        known = [metric.rounded(value) for value in values if value is not None]
+        top = max(known) if metric.better == "higher" else min(known)
+        texts = [
+            f"**{metric.text(value)}**" if value is not None and metric.rounded(value) == top else metric.text(value)
+            for value in values
+        ]
+        texts[-1] += f" ({method})" if method else ""
+        rows.append([data, *texts, metric.text(theirs.get(PAPER))])
+    header = ["set", *next(iter(sets.values())), REFERENCE, "best of 17", "iHOMER as published, ends of streams only"]
+    return "\n\n".join([table(header, rows, texts=("set",)), *_absent(sets)])
+
+
+def _absent(sets: Sets) -> list[str]:
+    """What stands in no row, and why."""
+    sides = [(data, side) for data, by in sets.items() for side in by.values() if side["status"] != "ok"]
+    return [f"**{data}, {side['name']}: {side['reason']}**" for data, side in sides]
+
+
+def _speed(sets: Sets) -> str:
+    """Events per second of every learner, in one pass of one attempt."""
+    rows = []
+    for data, sides in sets.items():
+        n_events = max(side["events"] for side in sides.values())
+        speeds = [amount(side["best"], "events/s") if side["status"] == "ok" else "" for side in sides.values()]
+        rows.append([data, f"{n_events:,}", *speeds])
+    note = "Events per second, answering and learning, one attempt: a look. The suite `speed` has figures to state."
+    return f"{note}\n\n{table(['set', 'events', *next(iter(sets.values()))], rows, texts=('set',))}"

@@ -469,7 +469,7 @@ def _read_rows(text, begin, end, columns, absent, label_states, table, into, rep
                 if number <= column:
                     status, token_end = ORDER, i
                     break
-                column = number
+                column = int(number)
                 i = _after_blanks(text, i, end)
             else:
                 column += 1

@@ -33,8 +33,8 @@ class JSONLinesSource(TextSource):
     payload
         Name of a feature to take out of ``x`` as ``Batch.payload``; None: the events' own ``payload`` field.
     rows
-        ``dense`` or ``sparse``. None: decided by the first 64 lines, sparse if the average event names fewer than half
-        of all features that they name; a pipe is waited for until they, or its end, have come.
+        ``dense`` or ``sparse``. None: decided by the first 64 lines of a file, sparse if the average event names fewer
+        than half of all features that they name; a pipe, whose next line may be hours away, is dense.
     name
         What to call the source; by default the file's name without its endings.
     n_events
@@ -83,7 +83,7 @@ class JSONLinesSource(TextSource):
         reader = self._reader
         lines: list[bytes] = []
         at = reader.start
-        while len(lines) < DECIDING_EVENTS:
+        while len(lines) < (1 if reader.is_live else DECIDING_EVENTS):
             stop = reader.whole_lines
             if at == stop:
                 before = reader.start

@@ -131,6 +131,11 @@ class TextReader:
             return True
 
     @property
+    def is_live(self) -> bool:
+        """Whether the text comes from a pipe or a terminal, so that its next line may be long in coming."""
+        return not self._bytes.seekable()
+
+    @property
     def whole_lines(self) -> int:
         """End of the last whole line in the buffer; at the end of the text a line needs no line end."""
         return self.stop if self.ended else max(self._memory.rfind(b"\n", self.start, self.stop) + 1, self.start)

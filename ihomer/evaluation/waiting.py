@@ -71,7 +71,7 @@ class WaitingRoom:
         if not self._queue:
             return {}
         batch = Batch.concat([event for event, _ in self._queue])
-        state = {
+        state: dict[str, NDArray[Any]] = {
             "label_state": batch.label_state,
             "offset": batch.offset,
             **_cells("x", batch.x),

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -230,3 +231,17 @@ def test_dead_letters_as_messages():
     assert base64.b64decode(long["raw"]) == b"x" * 65536
     assert long["length"] == 70000
     assert long["sha256"] == hashlib.sha256(b"x" * 70000).hexdigest()
+
+
+def test_the_first_event_of_a_pipe_is_not_kept_waiting_for_others() -> None:
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as pipe, open(writing, "wb", buffering=0) as other_end:
+        other_end.write(b'{"x": {"a": 1}, "y": ["l"]}\n')
+        source = JSONLinesSource(pipe)
+        batch = source.next_batch(256, 0.1)
+        assert batch is not None
+        assert len(batch) == 1
+        later = source.next_batch(256, 0.1)
+        assert later is not None
+        assert len(later) == 0
+        source.close()

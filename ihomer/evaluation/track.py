@@ -70,9 +70,9 @@ class Track:
     def warm_up(self, batch: Batch) -> None:
         """Have the learner's code compiled before the clock starts, on a copy that is thrown away."""
         copy = self.model.clone()
-        copy.test_then_train(batch[:2])
+        # All of the batch, since some code is first reached after a hundred events, such as tests of the hierarchy.
+        copy.test_then_train(batch)
         copy.predict_batch(batch[:2])
-        copy.learn_batch(batch[:2])
 
     def test_then_train(self, batch: Batch) -> Prediction:
         """Answer, score and learn the events of ``batch``."""

@@ -515,7 +515,7 @@ def test_sigterm_stops_a_run_with_a_checkpoint(tmp_path):
         time.sleep(0.05)
         waited += 0.05
     run.send_signal(signal.SIGTERM)
-    out, err = run.communicate(event, timeout=60)
+    out, err = run.communicate(event, timeout=300)
     assert run.returncode == 130
     assert "majority (interrupted)" in out
     again = "ihomer run --source - --learner majority --batch-size 10 --predictions out.jsonl --no-baselines"

@@ -70,8 +70,9 @@ class ArffSource(TextSource):
 
     A nominal feature of at least 100 declared categories is a row identifier, loaded but marked in ``schema.ignored``,
     if no value comes twice among its first records: as many as it has categories, at most 1,000, of which the file must
-    have at least half. A true feature whose c categories are equally likely passes for one with a probability below
-    exp(-0.15 c), and skewed ones with less.
+    have at least half. Of a true feature with c equally likely categories, n records look like that with a probability
+    of about exp(-n²/2c): less than one in 100,000 where the rule can apply and c is at most 1,000, but no longer
+    small where a feature has many thousands of categories and hardly any record shares one.
 
     ``?`` is a missing value, and in a label an unknown cell. A number may have any length and becomes
     ``float32(float(text))``; NaN and infinity, in letters or by size, make the row malformed. ``%`` begins a comment at

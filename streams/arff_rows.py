@@ -478,7 +478,16 @@ def _read_rows(text, begin, end, columns, absent, label_states, table, into, rep
                         status = COUNT
                     break
             kind = kinds[column]
-            status, missing, value, quality, token, token_end, i = _value(text, i, end, braced, column, kind, table)
+            # Most values are short numbers with a comma behind them; by this shorter way they take half the time.
+            value, quality, j = 0.0, _WRONG, i
+            if kind == NUMBERS:
+                value, quality, j = _number(text, i, end)
+            elif kind == BITS and i < end and (text[i] == _ZERO or text[i] == _ZERO + 1):
+                value, quality, j = np.float64(np.int64(text[i]) - _ZERO), _EXACT, i + 1
+            if quality == _EXACT and j < end and text[j] == _COMMA:
+                missing, token, token_end, i = False, i, j, j
+            else:
+                status, missing, value, quality, token, token_end, i = _value(text, i, end, braced, column, kind, table)
             if status != DONE:
                 break
             label = label_columns[column]

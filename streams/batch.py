@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.rows import Rows as Rows
+from streams.schema import ABSENT, Keys
 from streams.schema import NOMINAL as NOMINAL
 from streams.schema import NUMERIC as NUMERIC
 from streams.schema import UNDECIDED as UNDECIDED
-from streams.schema import Keys
 from streams.schema import Name as Name
 from streams.schema import Schema as Schema
 
@@ -396,7 +396,7 @@ def _number(schema: Schema, feature: int, value: Any, grow: bool) -> float:
         if schema.kinds[feature] != NOMINAL:
             if not grow and schema.kinds[feature] == UNDECIDED:
                 return math.nan
-            schema.make_nominal(feature)
+            schema.make_nominal(feature, [ABSENT] if schema.sparse else [])
         category = schema.category_id(feature, value) if grow else schema.find_category(feature, value)
         return math.nan if category < 0 else category
     if schema.kinds[feature] != NUMERIC and (grow or schema.kinds[feature] == NOMINAL):

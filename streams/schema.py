@@ -28,6 +28,10 @@ class Keys(NamedTuple):
     in_order: bool
 
 
+ABSENT = ""
+"""Category number 0 of a nominal feature met in sparse rows, which mean it by leaving the feature out."""
+
+
 class Schema:
     """Names behind the column numbers of a stream; grows, and never gives a number another meaning.
 

@@ -15,12 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.batch import COMPLETE, NOMINAL, NUMERIC, PARTIAL, UNLABELLED, Batch, DeadLetter, Prediction, Rows, Schema
+from streams.schema import ABSENT
 
 RAW_LIMIT = 1 << 16
 """Bytes of a dead letter that are kept whole; of a longer one the first so many, its length and hash."""
-
-ABSENT = ""
-"""Category number 0 of a nominal feature in sparse rows, which mean it by leaving the feature out."""
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _NUMBERS = frozenset({int, float, bool, type(None)})

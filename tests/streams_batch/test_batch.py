@@ -123,11 +123,11 @@ def test_events_from_dictionaries(sparse):
     ys = [{"p": True, "q": False}, {"p": None, "q": True}, None, ["r", "p"]]
     batch = Batch.from_dicts(xs, ys, schema=schema)
     x = batch.x.to_dense(3) if sparse else batch.x
-    absent = 0 if sparse else math.nan
-    expected = [[1.5, 0, absent], [math.nan, absent, 1], [absent] * 3, [2, 1, absent]]
+    absent, red, blue = (0, 1, 2) if sparse else (math.nan, 0, 1)
+    expected = [[1.5, red, absent], [math.nan, absent, 1], [absent] * 3, [2, blue, absent]]
     np.testing.assert_array_equal(x, np.array(expected, np.float32))
     assert schema.feature_names == ["a", "c", "b"]
-    assert schema.categories == {1: ["red", "blue"]}
+    assert schema.categories == {1: ["", "red", "blue"] if sparse else ["red", "blue"]}
     assert batch.label_state.tolist() == [COMPLETE, PARTIAL, UNLABELLED, COMPLETE]
     assert [batch.y.row(i).tolist() for i in range(4)] == [[0], [1], [], [0, 2]]
     assert batch.known.row(1).tolist() == [1]
@@ -289,3 +289,11 @@ def test_joined_predictions_are_as_wide_as_the_widest():
     joined = Prediction.concat([first, second])
     np.testing.assert_array_equal(joined.proba, np.array([[0.7, 0], [0.1, 0.9], [0.2, 0.3]], np.float32))
     assert (len(joined), joined[1:].labels.row(0).tolist()) == (3, [1])
+
+
+def test_no_category_met_in_sparse_rows_means_what_an_absent_cell_means():
+    schema = Schema(sparse=True)
+    batch = Batch.from_dicts([{"colour": "red"}, {"colour": "blue"}, {}], schema=schema)
+    assert schema.categories[0] == ["", "red", "blue"]
+    assert batch.x.to_dense(1)[:, 0].tolist() == [1, 2, 0]
+    assert Schema.from_json(schema.to_json()) == schema

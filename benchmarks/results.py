@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ihomer.evaluation.result import METRICS, write_whole
+from ihomer.evaluation.result import METRICS
+from ihomer.whole_file import write_whole
 
 FORMAT, VERSION = "ihomer-benchmark", 1
 

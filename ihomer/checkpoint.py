@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ihomer.whole_file import whole_file
+
 if TYPE_CHECKING:
     from learners.base import Learner
 
@@ -44,26 +46,12 @@ def write(path: str | os.PathLike[str], manifest: Mapping[str, Any], arrays: Map
     arrays
         By name, of any dtype without Python objects.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                head = {"format": FORMAT, "version": VERSION, **manifest}
-                archive.writestr("manifest.json", json.dumps(head, ensure_ascii=False, indent=1))
-                for name, array in arrays.items():
-                    with archive.open(f"arrays/{name}.npy", "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with whole_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        head = {"format": FORMAT, "version": VERSION, **manifest}
+        archive.writestr("manifest.json", json.dumps(head, ensure_ascii=False, indent=1))
+        for name, array in arrays.items():
+            with archive.open(f"arrays/{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:

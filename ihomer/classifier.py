@@ -135,15 +135,6 @@ class IHOMERClassifier(Learner):
         """Names of the labels in the order of their birth."""
         return [self.schema_.label_names[label] for label in self._columns.labels]
 
-    def _predict(self, batch: Batch) -> Prediction:
-        return self._run(batch, False)
-
-    def _learn(self, batch: Batch) -> None:
-        self._run(batch, True)
-
-    def _test_then_train(self, batch: Batch) -> Prediction:
-        return self._run(batch, True)
-
     def _run(self, batch: Batch, learn: bool) -> Prediction:
         if len(batch) <= CHUNK:
             return self._answer(batch, learn)

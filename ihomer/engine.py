@@ -121,8 +121,30 @@ class Engine:
         self._reported = [[0, 0] for _ in self.tracks]
         self._warm = False
 
-    def run(self) -> bool:
-        """Go through the source; True if its end was reached, False if the run was stopped before."""
+    @property
+    def n_expected(self) -> int | None:
+        """How many events the run will read, where that is known."""
+        lengths = [length for length in (self.source.n_events, self.max_events) if length is not None]
+        return min(lengths) if lengths else None
+
+    def run(self, *, resume: bool = False) -> bool:
+        """Go through the source; True if its end was reached, False if the run was stopped before.
+
+        With ``resume`` it goes on from the latest checkpoint of the store, if there is one. Without, the checkpoints of
+        an earlier run are removed: its later ones would pass for the latest of this one.
+        """
+        if self.store is not None:
+            if not resume:
+                self.store.clear()
+            elif self.resume():
+                self.progress.note(f"{self.source.name}: going on after {self.counts.read:,} events")
+        self.progress.begin(self.source.name, self.n_expected)
+        try:
+            return self._go()
+        finally:
+            self.progress.end()
+
+    def _go(self) -> bool:
         ended = False
         while not self.stop.is_set() and not ended:
             room = self.batch_size

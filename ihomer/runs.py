@@ -14,7 +14,7 @@ from typing import Any
 from ihomer.checkpoint import CheckpointStore
 from ihomer.config import EvaluatePlan, Plan, RunPlan, command_line
 from ihomer.engine import Engine, Outputs
-from ihomer.evaluation.prequential import digest, expected_events, make_tracks, order_name, ordered, to_result
+from ihomer.evaluation.prequential import digest, make_tracks, order_name, ordered, to_result
 from ihomer.evaluation.result import Result, Run
 from ihomer.progress import Progress
 from ihomer.specs import build, parse
@@ -134,17 +134,8 @@ def _engine(
 
 
 def _go(engine: Engine, plan: EvaluatePlan | RunPlan, sha256: str | None) -> list[Run]:
-    """Run the engine, from its latest checkpoint if there is one and the plan says so."""
-    if engine.store is not None:
-        if not plan.resume:
-            engine.store.clear()
-        elif engine.resume():
-            engine.progress.note(f"{engine.source.name}: going on after {engine.counts.read:,} events")
-    engine.progress.begin(engine.source.name, expected_events(engine))
-    try:
-        ended = engine.run()
-    finally:
-        engine.progress.end()
+    """The runs of an engine that has gone as far as it gets."""
+    ended = engine.run(resume=plan.resume)
     return to_result(engine, order=order_name(plan.shuffle), sha256=sha256, ended=ended)
 
 

@@ -30,10 +30,10 @@ class LabelSet(dict[Any, bool]):
 class Learner(base.MultiLabelClassifier, abc.ABC):
     """A multi-label classifier that learns from one event or from many at a time.
 
-    A subclass writes ``_predict``, ``_learn``, ``_test_then_train``, ``_get_state`` and ``_set_state`` over batches
-    whose columns are those of ``self.schema_``; everything else is here. Cutting a stream into other batches changes no
-    answer, a label is born (takes part in answers) with the first event in which it is known to be present, and an
-    event without known labels teaches nothing.
+    A subclass writes ``_run``, ``_get_state`` and ``_set_state`` over batches whose columns are those of
+    ``self.schema_``; everything else is here. Cutting a stream into other batches changes no answer, a label is born
+    (takes part in answers) with the first event in which it is known to be present, and an event without known labels
+    teaches nothing.
 
     Attributes
     ----------
@@ -55,16 +55,8 @@ class Learner(base.MultiLabelClassifier, abc.ABC):
     # What a subclass writes.
 
     @abc.abstractmethod
-    def _predict(self, batch: Batch) -> Prediction:
-        """Answer every event with what is known now."""
-
-    @abc.abstractmethod
-    def _learn(self, batch: Batch) -> None:
-        """Learn the events in order."""
-
-    @abc.abstractmethod
-    def _test_then_train(self, batch: Batch) -> Prediction:
-        """Answer each event, then learn it, before the next."""
+    def _run(self, batch: Batch, learn: bool) -> Prediction:
+        """Answer each event with what is known by then and, if ``learn``, learn it before the next."""
 
     @abc.abstractmethod
     def _get_state(self) -> State:
@@ -81,15 +73,15 @@ class Learner(base.MultiLabelClassifier, abc.ABC):
 
         Labels are columns of ``schema_``, which are those of ``batch.schema`` where that was learned from before.
         """
-        return self._predict(self._admit(batch, grow=False))
+        return self._run(self._admit(batch, grow=False), False)
 
     def learn_batch(self, batch: Batch) -> None:
         """Learn the events of ``batch`` in order."""
-        self._learn(self._admit(batch))
+        self._run(self._admit(batch), True)
 
     def test_then_train(self, batch: Batch) -> Prediction:
         """Answer each event of ``batch``, then learn it, before the next one is looked at."""
-        return self._test_then_train(self._admit(batch))
+        return self._run(self._admit(batch), True)
 
     def _admit(self, batch: Batch, *, grow: bool = True) -> Batch:
         """``batch`` with the columns of ``schema_``, which grows where it must, if it may."""
@@ -145,11 +137,11 @@ class Learner(base.MultiLabelClassifier, abc.ABC):
         if not schema.sparse and schema.n_features > 2 * max(len(x), _FEW):
             schema.sparse = True
         weight = None if w == 1.0 else np.array([w], np.float64)
-        self._learn(Batch.from_dicts([x], [y], schema=schema, weight=weight))
+        self._run(Batch.from_dicts([x], [y], schema=schema, weight=weight), True)
 
     def predict_one(self, x: Mapping[Any, Any], **kwargs: Any) -> LabelSet:
         """Predicted labels of one event; a label that the learner does not hold reads False."""
-        labels = self._predict(Batch.from_dicts([x], schema=self.schema_, grow=False)).labels
+        labels = self._run(Batch.from_dicts([x], schema=self.schema_, grow=False), False).labels
         names = self.schema_.label_names
         answer = LabelSet(dict.fromkeys(names, False))
         answer.update((names[label], True) for label in labels.indices.tolist())
@@ -157,7 +149,7 @@ class Learner(base.MultiLabelClassifier, abc.ABC):
 
     def predict_proba_one(self, x: Mapping[Any, Any], **kwargs: Any) -> dict[Any, dict[bool, float]]:
         """``{label: {False: q, True: p}}`` for every label that the learner holds."""
-        proba = self._predict(Batch.from_dicts([x], schema=self.schema_, grow=False)).proba
+        proba = self._run(Batch.from_dicts([x], schema=self.schema_, grow=False), False).proba
         if proba is None:
             raise NotImplementedError(f"{type(self).__name__} has no probabilities")
         row = proba.to_dense(self.schema_.n_labels)[0] if isinstance(proba, Rows) else proba[0]
@@ -167,13 +159,13 @@ class Learner(base.MultiLabelClassifier, abc.ABC):
 
     def learn_many(self, X: pd.DataFrame, Y: pd.DataFrame, w: NDArray[Any] | None = None) -> None:
         """Learn a row after the other; NaN or None in ``X`` is missing and in ``Y`` unknown."""
-        self._learn(Batch.from_dicts(_records(X), _records(Y), schema=self.schema_, weight=w))
+        self._run(Batch.from_dicts(_records(X), _records(Y), schema=self.schema_, weight=w), True)
 
     def predict_many(self, X: pd.DataFrame) -> pd.DataFrame:
         """Predicted labels: a boolean frame with the index of ``X`` and a column a label."""
         import pandas as pd
 
-        labels = self._predict(Batch.from_dicts(_records(X), schema=self.schema_, grow=False)).labels.to_dense(
+        labels = self._run(Batch.from_dicts(_records(X), schema=self.schema_, grow=False), False).labels.to_dense(
             self.schema_.n_labels
         )
         return pd.DataFrame(labels.astype(bool), index=X.index, columns=self.schema_.label_names)
@@ -182,7 +174,7 @@ class Learner(base.MultiLabelClassifier, abc.ABC):
         """Probability that each label is present: a frame with the index of ``X`` and a column a label."""
         import pandas as pd
 
-        proba = self._predict(Batch.from_dicts(_records(X), schema=self.schema_, grow=False)).proba
+        proba = self._run(Batch.from_dicts(_records(X), schema=self.schema_, grow=False), False).proba
         if proba is None:
             raise NotImplementedError(f"{type(self).__name__} has no probabilities")
         dense = proba.to_dense(self.schema_.n_labels) if isinstance(proba, Rows) else proba

@@ -36,15 +36,6 @@ class NoChangeClassifier(Learner):
         super().__init__()
         self._previous = np.zeros(0, np.uint8)
 
-    def _predict(self, batch: Batch) -> Prediction:
-        return self._run(batch, False)
-
-    def _learn(self, batch: Batch) -> None:
-        self._run(batch, True)
-
-    def _test_then_train(self, batch: Batch) -> Prediction:
-        return self._run(batch, True)
-
     def _run(self, batch: Batch, learn: bool) -> Prediction:
         self._previous = with_room(self._previous, self.schema_.n_labels)
         known = Rows.empty(len(batch)) if batch.known is None else batch.known
@@ -82,15 +73,6 @@ class MajorityClassifier(Learner):
         super().__init__()
         self._labels = np.zeros(0, LABEL)
         self._complete = np.zeros(1)
-
-    def _predict(self, batch: Batch) -> Prediction:
-        return self._run(batch, False)
-
-    def _learn(self, batch: Batch) -> None:
-        self._run(batch, True)
-
-    def _test_then_train(self, batch: Batch) -> Prediction:
-        return self._run(batch, True)
 
     def _run(self, batch: Batch, learn: bool) -> Prediction:
         self._labels = with_room(self._labels, self.schema_.n_labels)

@@ -123,15 +123,6 @@ class LinearClassifier(Learner):
         self._born = np.zeros(0, np.float32)
         self._totals = np.array([0.0, 0.0, 1.0, 2.0])
 
-    def _predict(self, batch: Batch) -> Prediction:
-        return self._run(batch, False)
-
-    def _learn(self, batch: Batch) -> None:
-        self._run(batch, True)
-
-    def _test_then_train(self, batch: Batch) -> Prediction:
-        return self._run(batch, True)
-
     def _run(self, batch: Batch, learn: bool) -> Prediction:
         n, n_labels = len(batch), self.schema_.n_labels
         self._inputs.grow(self.schema_)

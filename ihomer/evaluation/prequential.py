@@ -107,13 +107,7 @@ def evaluate(
             store=None if checkpoint is None else CheckpointStore(checkpoint),
             progress=progress,
         )
-        if resume and engine.store is not None:
-            engine.resume()
-        if progress is not None:
-            progress.begin(source.name, expected_events(engine))
-        ended = engine.run()
-        if progress is not None:
-            progress.end()
+        ended = engine.run(resume=resume)
         runs = to_result(engine, order=order_name(shuffle), sha256=digest(source), ended=ended)
         return Result(runs, started=started)
     finally:
@@ -156,12 +150,6 @@ def make_tracks(
         Track(name, model, baseline=name not in models, spacing=spacing, window=window, fading=fading)
         for name, model in everyone.items()
     ]
-
-
-def expected_events(engine: Engine) -> int | None:
-    """How many events the run will read, where that is known."""
-    lengths = [length for length in (engine.source.n_events, engine.max_events) if length is not None]
-    return min(lengths) if lengths else None
 
 
 def digest(source: Source) -> str | None:

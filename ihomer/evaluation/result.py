@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from ihomer.whole_file import write_whole
+
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
@@ -480,19 +482,6 @@ def machine_info() -> dict[str, Any]:
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         machine["memory_bytes"] = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return machine | {"system": platform.system(), "architecture": platform.machine()}
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that after a crash ``path`` holds the old content or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _metric(key: str) -> Metric:

@@ -181,7 +181,7 @@ def test_stop_and_go_on_is_never_having_stopped(tmp_path: Path, delay: int, stop
     sinks.predictions.write([b"written after the checkpoint"])
     second = Engine(BatchSource(events(), "events"), tracks(), **settings)
     assert second.resume()
-    assert second.run()
+    assert second.run(resume=True)
     assert finals(second) == finals(whole)
     assert vars(second.counts) == vars(whole.counts)
     for name, sink in whole_sinks.each().items():
@@ -210,6 +210,15 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="source must be those of the checkpoint, events, got others"):
         elsewhere.resume()
     assert not Engine(BatchSource(events(), "events"), tracks(), store=CheckpointStore(tmp_path / "no")).resume()
+
+
+def test_a_new_run_in_an_old_folder_leaves_its_own_checkpoint(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path)
+    run(events(), store=store)
+    run(events(100), store=store)
+    found = store.latest()
+    assert found is not None
+    assert found[1]["counts"]["read"] == 100
 
 
 @pytest.mark.parametrize("what", ["batch_size", "checkpoint_every", "metrics_every"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import os
+from pathlib import Path
 from typing import BinaryIO, Literal
 
 from streams.batch import Batch, DeadLetter, Schema
@@ -56,6 +57,11 @@ class TextSource(abc.ABC):
     def name(self) -> str:
         """What to call the source in results."""
         return self._name
+
+    @property
+    def path(self) -> Path | None:
+        """The file that is read, or None for standard input and open streams."""
+        return self._reader.path
 
     @property
     def schema(self) -> Schema:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from learners import LinearClassifier, MajorityClassifier, NoChangeClassifier
 from learners.base import Learner
 from streams.batch import Batch
 from streams.memory import shuffled
+from streams.wire import encode_events
 
 
 def events(n: int = 400, seed: int = 0) -> Batch:
@@ -89,6 +91,16 @@ def test_checkpoints_are_kept_and_gone_on_from(tmp_path: Path) -> None:
     rest = ihomer.evaluate(batch, {"m": LinearClassifier()}, checkpoint=tmp_path, resume=True).runs[0]
     assert rest.metrics == whole.metrics
     assert rest.counts == whole.counts
+
+
+def test_a_result_names_the_bytes_of_the_file_it_was_made_from(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"\n".join(encode_events(events(20))))
+    learners = {"m": LinearClassifier()}
+    for shuffle in (None, 1):
+        data = ihomer.evaluate(path, learners, shuffle=shuffle, baselines=False).runs[0].data
+        assert data["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert ihomer.evaluate(events(20), learners, baselines=False).runs[0].data["sha256"] is None
 
 
 def test_predictions_go_to_a_file(tmp_path: Path) -> None:

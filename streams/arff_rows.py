@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from streams.arff_header import take_quoted
 from streams.arff_layout import BITS, NUMBERS, SKIPPED, Layout
 from streams.batch import COMPLETE, PARTIAL, UNLABELLED, Batch, Rows
+from streams.numerals import EXACT, NEAR, WRONG, is_utf8, read_number
 
 MAX_ROWS = 4096
 """Rows that one call of the kernel makes room for."""
@@ -26,10 +27,8 @@ ODD = np.dtype([("row", np.int64), ("cell", np.int64), ("token", np.int64), ("to
 """A number whose rounding needs more than 64 bits to decide. ``cell`` is a feature (dense) or the index of a value
 (sparse); -1 is the row's weight."""
 
-_POWERS = np.array([float(f"1e{e}") for e in range(309)])
 _NEWLINE, _RETURN, _SPACE, _TAB, _COMMA, _PERCENT, _BACKSLASH = 10, 13, 32, 9, 44, 37, 92
 _OPEN, _CLOSE, _QUESTION, _QUOTE, _DOUBLE_QUOTE, _ZERO, _NINE = 123, 125, 63, 39, 34, 48, 57
-_WRONG, _EXACT, _NEAR = 0, 1, 2
 
 
 class RowReader:
@@ -255,122 +254,6 @@ def _quoted_end(text, i, end):
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def _number(text, i, end):
-    """The decimal number at ``i`` as a double, how good it is, and where it ends.
-
-    Digits that make an integer up to 2^53 and a power of ten up to 22 are exact in a double, and one operation rounds
-    as it should (Clinger, "How to read floating point numbers accurately", PLDI 1990). Otherwise the double is near:
-    three roundings, and digits beyond the 18th left out, keep it within 4 units of 2^-53.
-    """
-    negative = False
-    if i < end and (text[i] == 45 or text[i] == 43):
-        negative = text[i] == 45
-        i += 1
-    begin, digits, power = i, np.int64(0), np.int64(0)
-    while i < end:
-        digit = np.int64(text[i]) - _ZERO
-        if digit < 0 or digit > 9:
-            break
-        digits = digits * 10 + digit
-        i += 1
-    n_digits, point = i - begin, i
-    if i < end and text[i] == 46:
-        i += 1
-        while i < end:
-            digit = np.int64(text[i]) - _ZERO
-            if digit < 0 or digit > 9:
-                break
-            digits = digits * 10 + digit
-            i += 1
-        power = point + 1 - i
-        n_digits -= power
-    if n_digits == 0:
-        return 0.0, _WRONG, i
-    if n_digits > 18:
-        digits, power = _long_number(text, begin, point, i)
-    if i < end and (text[i] == 101 or text[i] == 69):
-        i += 1
-        downwards = False
-        if i < end and (text[i] == 45 or text[i] == 43):
-            downwards = text[i] == 45
-            i += 1
-        if i >= end or not _ZERO <= text[i] <= _NINE:
-            return 0.0, _WRONG, i
-        exponent = np.int64(0)
-        while i < end and _ZERO <= text[i] <= _NINE:
-            exponent = min(exponent * 10 + (np.int64(text[i]) - _ZERO), np.int64(1 << 40))
-            i += 1
-        power += -exponent if downwards else exponent
-    value = float(digits)
-    quality = _EXACT
-    if digits == 0:
-        value = 0.0
-    elif -22 <= power <= 22 and digits <= 1 << 53:
-        value = value * _POWERS[power] if power >= 0 else value / _POWERS[-power]
-        if n_digits > 18:
-            quality = _NEAR
-    elif power > 290:
-        value, quality = np.inf, _NEAR
-    elif power < -290:
-        value, quality = 0.0, _NEAR
-    else:
-        value = value * _POWERS[power] if power >= 0 else value / _POWERS[-power]
-        quality = _NEAR
-    return -value if negative else value, quality, i
-
-
-@njit(cache=True, nogil=True)
-def _long_number(text, begin, point, end):
-    """The first 18 digits that count, and the power of ten that they stand for."""
-    digits, n_digits, power = np.int64(0), 0, 0
-    for i in range(begin, end):
-        if i == point:
-            continue
-        if n_digits < 18:
-            digits = digits * 10 + (np.int64(text[i]) - _ZERO)
-            n_digits += 1 if digits > 0 else 0
-            power -= i > point
-        else:
-            power += i < point
-    return digits, power
-
-
-@njit(cache=True, nogil=True)
-def _is_utf8(text, i, stop):
-    """Whether bytes are well-formed UTF-8 (The Unicode Standard, table 3-7)."""
-    while i < stop:
-        c = text[i]
-        if c < 0x80:
-            i += 1
-            continue
-        low, high = 0x80, 0xBF
-        if 0xC2 <= c <= 0xDF:
-            more = 1
-        elif 0xE0 <= c <= 0xEF:
-            more = 2
-            if c == 0xE0:
-                low = 0xA0
-            elif c == 0xED:
-                high = 0x9F
-        elif 0xF0 <= c <= 0xF4:
-            more = 3
-            if c == 0xF0:
-                low = 0x90
-            elif c == 0xF4:
-                high = 0x8F
-        else:
-            return False
-        if i + more >= stop:
-            return False
-        for k in range(1, more + 1):
-            if not low <= text[i + k] <= high:
-                return False
-            low, high = 0x80, 0xBF
-        i += more + 1
-    return True
-
-
-@njit(cache=True, nogil=True, forceinline=True)
 def _value(text, i, end, braced, column, kind, table):
     """The value of a column that begins at ``i``.
 
@@ -380,39 +263,39 @@ def _value(text, i, end, braced, column, kind, table):
     if i < end and text[i] == _QUESTION:
         j = _after_blanks(text, i + 1, end)
         if _ends_value(text, j, end, braced) or _starts_comment(text, j, end):
-            return DONE, True, 0.0, _EXACT, begin, i + 1, j
+            return DONE, True, 0.0, EXACT, begin, i + 1, j
     if (
         kind == BITS
         and i < end
         and (text[i] == _ZERO or text[i] == _ZERO + 1)
         and _ends_value(text, i + 1, end, braced)
     ):
-        return DONE, False, np.float64(np.int64(text[i]) - _ZERO), _EXACT, begin, i + 1, i + 1
+        return DONE, False, np.float64(np.int64(text[i]) - _ZERO), EXACT, begin, i + 1, i + 1
     if kind == NUMBERS:
-        value, quality, j = _number(text, i, end)
+        value, quality, j = read_number(text, i, end)
         after = _after_blanks(text, j, end)
-        if quality != _WRONG and (_ends_value(text, after, end, braced) or _starts_comment(text, after, end)):
+        if quality != WRONG and (_ends_value(text, after, end, braced) or _starts_comment(text, after, end)):
             return DONE, False, value, quality, begin, j, after
         stop, after = _bare_end(text, i, end, braced)
-        return (EMPTY if stop == begin else BROKEN), False, 0.0, _EXACT, begin, stop, after
+        return (EMPTY if stop == begin else BROKEN), False, 0.0, EXACT, begin, stop, after
     escaped = False
     if i < end and (text[i] == _QUOTE or text[i] == _DOUBLE_QUOTE):
         stop, escaped = _quoted_end(text, i, end)
         if stop < 0:
-            return QUOTE, False, 0.0, _EXACT, begin, begin, i
+            return QUOTE, False, 0.0, EXACT, begin, begin, i
         begin = i + 1
         after = _after_blanks(text, stop + 1, end)
         if not (_ends_value(text, after, end, braced) or _starts_comment(text, after, end)):
-            return QUOTE, False, 0.0, _EXACT, begin, stop, after
+            return QUOTE, False, 0.0, EXACT, begin, stop, after
     else:
         stop, after = _bare_end(text, i, end, braced)
         if stop == begin:
-            return EMPTY, False, 0.0, _EXACT, begin, stop, after
+            return EMPTY, False, 0.0, EXACT, begin, stop, after
     if kind == SKIPPED:
-        status = DONE if _is_utf8(text, begin, stop) else NOT_TEXT
-        return status, False, 0.0, _EXACT, begin, stop, after
+        status = DONE if is_utf8(text, begin, stop) else NOT_TEXT
+        return status, False, 0.0, EXACT, begin, stop, after
     value = _find(text, begin, stop, escaped, column, table)
-    return (DONE if value >= 0 else UNKNOWN), False, value, _EXACT, begin, stop, after
+    return (DONE if value >= 0 else UNKNOWN), False, value, EXACT, begin, stop, after
 
 
 @njit(cache=True, nogil=True)
@@ -479,12 +362,12 @@ def _read_rows(text, begin, end, columns, absent, label_states, table, into, rep
                     break
             kind = kinds[column]
             # Most values are short numbers with a comma behind them; by this shorter way they take half the time.
-            value, quality, j = 0.0, _WRONG, i
+            value, quality, j = 0.0, WRONG, i
             if kind == NUMBERS:
-                value, quality, j = _number(text, i, end)
+                value, quality, j = read_number(text, i, end)
             elif kind == BITS and i < end and (text[i] == _ZERO or text[i] == _ZERO + 1):
-                value, quality, j = np.float64(np.int64(text[i]) - _ZERO), _EXACT, i + 1
-            if quality == _EXACT and j < end and text[j] == _COMMA:
+                value, quality, j = np.float64(np.int64(text[i]) - _ZERO), EXACT, i + 1
+            if quality == EXACT and j < end and text[j] == _COMMA:
                 missing, token, token_end, i = False, i, j, j
             else:
                 status, missing, value, quality, token, token_end, i = _value(text, i, end, braced, column, kind, table)
@@ -510,16 +393,18 @@ def _read_rows(text, begin, end, columns, absent, label_states, table, into, rep
                     payload[row, 0], payload[row, 1] = token, token_end
             else:
                 narrow = np.float32(np.nan) if missing else np.float32(value)
-                above = np.float32(value * (1 + 2.0**-50)) if quality == _NEAR else narrow
+                above = np.float32(value * (1 + 2.0**-50)) if quality == NEAR else narrow
                 if np.isinf(above):
                     status = HUGE
                     break
                 feature = features[column]
-                if quality == _NEAR and above != np.float32(value * (1 - 2.0**-50)):
+                if quality == NEAR and above != np.float32(value * (1 - 2.0**-50)):
                     odd["row"][odd_cell] = row
                     odd["cell"][odd_cell] = cell if sparse else feature
                     odd["token"][odd_cell], odd["token_end"][odd_cell] = token, token_end
                     odd_cell += 1
+                    # Not 0, so that a sparse row has a cell that can be set.
+                    narrow = np.float32(1)
                 if not sparse:
                     x[row, feature] = narrow
                 elif narrow != 0.0:
@@ -542,14 +427,14 @@ def _read_rows(text, begin, end, columns, absent, label_states, table, into, rep
                 i = _after_blanks(text, i + 1, end)
         if i < end and text[i] == _OPEN:
             token = _after_blanks(text, i + 1, end)
-            value, quality, token_end = _number(text, token, end)
+            value, quality, token_end = read_number(text, token, end)
             i = _after_blanks(text, token_end, end)
-            if quality == _WRONG or not 0.0 < value < np.inf or i >= end or text[i] != _CLOSE:
+            if quality == WRONG or not 0.0 < value < np.inf or i >= end or text[i] != _CLOSE:
                 status = WEIGHT
                 token_end = _bare_end(text, token, end, True)[0]
                 break
             weight[row] = value
-            if quality == _NEAR:
+            if quality == NEAR:
                 odd["row"][odd_cell], odd["cell"][odd_cell] = row, -1
                 odd["token"][odd_cell], odd["token_end"][odd_cell] = token, token_end
                 odd_cell += 1

@@ -2,6 +2,7 @@
 
 import io
 import random
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -164,6 +165,12 @@ def test_halfway_numbers_are_settled_by_python():
     assert int(reader._report["odd"][0]) == 2
     assert batch.x[0, 0] == np.float32(float("1.000000059604644775390625"))
     assert batch.weight.tolist() == [float("0.3333333333333333333")]
+
+
+def test_the_middle_between_0_and_the_smallest_number_moves_no_other_cell():
+    middle, above = (f"{Decimal(value):f}" for value in (2.0**-150, float(np.nextafter(2.0**-150, 1))))
+    batch = open_rows(f"{{0 {middle}, 3 'dark blue', 7 1}}\n{{0 {above}, 1 1}}\n", rows="sparse").next_batch()
+    assert batch.x.to_dense(5).tolist() == [[0, 0, 0, 1, 0], [2.0**-149, 1, 0, 0, 0]]
 
 
 def test_no_rows_and_blank_rows_read_as_nothing():

@@ -24,6 +24,10 @@ UNLABELLED, PARTIAL, COMPLETE = 0, 1, 2
 """How much is known of an event's labels: nothing, the cells in ``Batch.known``, or every cell."""
 
 
+_COLUMNS = ("y", "label_state", "offset", "known", "weight", "time", "key", "payload", "partition")
+"""What a batch has a row an event of, beside ``x``."""
+
+
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """An event that could not be read: where it stood, why, and its bytes.
@@ -96,8 +100,11 @@ class Batch:
         n = len(self.x)
         if not len(self.offset):
             self.offset = np.arange(n)
-        for what in ("y", "label_state", "known", "weight", "time", "key", "payload", "partition", "offset"):
-            column = getattr(self, what)
+        columns = (
+            self.y, self.label_state, self.offset, self.known, self.weight, self.time, self.key, self.payload,
+            self.partition,
+        )  # fmt: skip
+        for what, column in zip(_COLUMNS, columns, strict=True):
             if column is not None and len(column) != n:
                 raise ValueError(f"{what} must have a row for each of the {n} events, got {len(column)}")
         if self.weight is not None:
@@ -438,13 +445,13 @@ class Prediction:
     labels
         The predicted label set of each event, as columns of the learner's schema.
     proba
-        Probability that each label is present: float32 of shape (n, L); or `Rows` with values where a learner answers
-        for few of many labels, those not listed having probability 0; or None where a learner has none. A label that
-        the learner has not met by the time of an event has probability 0 there.
+        Probability that each label is present: float32 or float64 of shape (n, L); or `Rows` with values where a
+        learner answers for few of many labels, those not listed having probability 0; or None where a learner has none.
+        A label that the learner has not met by the time of an event has probability 0 there.
     """
 
     labels: Rows
-    proba: NDArray[np.float32] | Rows | None = None
+    proba: NDArray[np.floating] | Rows | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -455,7 +462,7 @@ class Prediction:
     @classmethod
     def concat(cls, parts: Sequence[Prediction]) -> Prediction:
         """The answers of all parts, one below the other; dense probabilities are widened to the widest part."""
-        proba: NDArray[np.float32] | Rows | None = None
+        proba: NDArray[np.floating] | Rows | None = None
         if all(isinstance(part.proba, Rows) for part in parts):
             proba = Rows.concat([part.proba for part in parts if isinstance(part.proba, Rows)])
         elif all(isinstance(part.proba, np.ndarray) for part in parts):

@@ -70,10 +70,14 @@ class Rows:
             column = dense[0].nonzero()[0]
             data = dense[0, column].astype(np.float32) if values else None
             return cls._trusted(np.array([0, len(column)], np.int64), column.astype(np.int32), data)
-        row, column = np.nonzero(dense)
-        indptr = np.zeros(len(dense) + 1, np.int64)
-        np.cumsum(np.bincount(row, minlength=len(dense)), out=indptr[1:])
-        return cls(indptr, column.astype(np.int32), dense[row, column].astype(np.float32) if values else None)
+        n, width = dense.shape
+        listed = dense != 0
+        flat = np.flatnonzero(listed)
+        indptr = np.zeros(n + 1, np.int64)
+        np.cumsum(np.count_nonzero(listed, axis=1), out=indptr[1:])
+        column = flat - np.repeat(np.arange(n) * width, np.diff(indptr))
+        data = dense.ravel()[flat].astype(np.float32) if values else None
+        return cls(indptr, column.astype(np.int32), data)
 
     @classmethod
     def concat(cls, parts: Sequence[Rows]) -> Rows:
@@ -96,7 +100,7 @@ class Rows:
         stop = max(start, stop)
         low, high = self.indptr[start], self.indptr[stop]
         data = None if self.data is None else self.data[low:high]
-        return Rows(self.indptr[start : stop + 1] - low, self.indices[low:high], data)
+        return Rows._trusted(self.indptr[start : stop + 1] - low, self.indices[low:high], data)
 
     def row(self, i: int) -> NDArray[np.int32]:
         """Column numbers of row ``i``."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import abc
 import io
 import os
 import select
 import sys
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,14 +109,13 @@ class TextReader:
             self._memory = self._memory + bytearray(len(self._memory))
             self.buffer = np.frombuffer(self._memory, np.uint8)
         try:
-            block = self._decoder.read(BLOCK)
+            n_bytes = self._decoder.read_into(memoryview(self._memory)[self.stop : self.stop + BLOCK])
         except _DamageError as damage:
             self._fail(str(damage))
             return False
-        self._memory[self.stop : self.stop + len(block)] = block
-        self.stop += len(block)
-        self.ended = not block
-        return bool(block)
+        self.stop += n_bytes
+        self.ended = n_bytes == 0
+        return n_bytes > 0
 
     def _fail(self, reason: str) -> None:
         line = self.line + self._memory.count(b"\n", self.start, self.stop)
@@ -225,14 +225,27 @@ class _DamageError(Exception):
     """Compressed bytes are not what they should be."""
 
 
-class _Decoder(Protocol):
+class _Decoder(abc.ABC):
+    @abc.abstractmethod
     def read(self, size: int) -> bytes:
         """Up to ``size`` bytes of text; none at its end."""
 
+    def read_into(self, room: memoryview) -> int:
+        """Put up to as many bytes of text as there is room for into it and say how many; 0 at the end."""
+        block = self.read(len(room))
+        room[: len(block)] = block
+        return len(block)
 
-class _Raw:
+
+class _Raw(_Decoder):
     def __init__(self, source: Any, head: bytes = b"") -> None:
         self._source, self._head = source, head
+
+    def read_into(self, room: memoryview) -> int:
+        # A file without a buffer of its own can do without the copy that others need.
+        if self._head or not isinstance(self._source, io.FileIO):
+            return super().read_into(room)
+        return self._source.readinto(room) or 0
 
     def read(self, size: int) -> bytes:
         if self._head:
@@ -247,7 +260,7 @@ def _read(source: Any, size: int) -> bytes:
     return block or b""
 
 
-class _Gzip:
+class _Gzip(_Decoder):
     """Members of a gzip file, one after the other."""
 
     def __init__(self, raw: _Raw) -> None:
@@ -280,7 +293,7 @@ class _Gzip:
                 return text
 
 
-class _Zstd:
+class _Zstd(_Decoder):
     """Frames of a zstd file, one after the other."""
 
     # The decoder gives all that its input holds at once, so its input is kept small to bound memory.

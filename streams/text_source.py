@@ -41,6 +41,7 @@ class TextSource(abc.ABC):
         self._reader = source if isinstance(source, TextReader) else TextReader(source)
         self._name = name or stem(self._reader.name)
         self._on_error = on_error
+        self._wanted_rows = rows
         self._n_events = n_events
         self._record = 0
         self._broken_off = False
@@ -48,6 +49,10 @@ class TextSource(abc.ABC):
     @abc.abstractmethod
     def _read(self, wanted: int) -> tuple[Batch, str | None]:
         """Take whole lines of the buffer, at most ``wanted`` events; stop at a line that is wrong and say why."""
+
+    def _readable(self) -> bool:
+        """Whether the buffer holds something whole for ``_read`` to take; more is read until it does."""
+        return self._reader.whole_lines > self._reader.start
 
     @abc.abstractmethod
     def _count(self) -> int | None:
@@ -87,7 +92,7 @@ class TextSource(abc.ABC):
         dead: list[DeadLetter] = []
         wanted = max_events
         while wanted > 0:
-            if reader.whole_lines == reader.start:
+            if not self._readable():
                 if (parts or dead) and not reader.ready():
                     break
                 if reader.fill(timeout) or (reader.ended and reader.start < reader.stop):
@@ -115,14 +120,18 @@ class TextSource(abc.ABC):
         return batch
 
     def position(self) -> Position:
-        """Where the next event begins: byte of the text after decompression, line, and record number."""
-        return {"offset": self._reader.offset, "line": self._reader.line, "record": self._record}
+        """Where the next event begins: byte of the text after decompression, line, and record number.
+
+        ``broken_off`` stands in it once it was told that the text breaks off there, so that it is told once.
+        """
+        place = {"offset": self._reader.offset, "line": self._reader.line, "record": self._record}
+        return {**place, "broken_off": True} if self._broken_off else place
 
     def resume(self, position: Position) -> None:
         """Go to where ``position`` was taken in the same text."""
         self._reader.seek(int(position["offset"]), int(position["line"]))
         self._record = int(position["record"])
-        self._broken_off = False
+        self._broken_off = bool(position.get("broken_off", False))
 
     def close(self) -> None:
         """Close the file; may be called twice."""

@@ -48,7 +48,7 @@ def assert_same_rows(one, other):
     if one is not None:
         assert np.array_equal(one.indptr, other.indptr)
         assert np.array_equal(one.indices, other.indices)
-        assert np.array_equal(one.data, other.data) if one.data is not None else other.data is None
+        assert np.array_equal(one.data, other.data, equal_nan=True) if one.data is not None else other.data is None
 
 
 def assert_same_batch(one, other):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ihomer.evaluation.result import METRICS
-from ihomer.whole_file import write_whole
+from streams.whole_file import write_whole
 
 FORMAT, VERSION = "ihomer-benchmark", 1
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ihomer.whole_file import whole_file
+from streams.whole_file import whole_file
 
 if TYPE_CHECKING:
     from learners.base import Learner
@@ -46,7 +46,7 @@ def write(path: str | os.PathLike[str], manifest: Mapping[str, Any], arrays: Map
     arrays
         By name, of any dtype without Python objects.
     """
-    with whole_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with whole_file(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         head = {"format": FORMAT, "version": VERSION, **manifest}
         archive.writestr("manifest.json", json.dumps(head, ensure_ascii=False, indent=1))
         for name, array in arrays.items():

@@ -9,6 +9,7 @@ from typing import BinaryIO
 import numpy as np
 
 from streams.batch import Batch, Schema
+from streams.schema_file import find_schema_file
 from streams.source import DecodeError, Position
 from streams.text import BLOCK, TextReader
 from streams.text_source import OnError, RowKind, TextSource
@@ -27,6 +28,7 @@ class JSONLinesSource(TextSource):
         A path, ``-``, an open binary stream, or a `TextReader`.
     labels
         Names of labels to declare beforehand, parted by commas or a sequence; others still join as events bring them.
+        None: those of the schema file beside the file, whose features and categories then keep their order too.
     on_error
         ``fail``: a line that cannot be read raises `DecodeError`, after the events before it were handed out.
         ``skip``: it becomes a dead letter.
@@ -62,11 +64,15 @@ class JSONLinesSource(TextSource):
             raise ValueError(f"labels of JSON Lines must be names, got {labels!r}")
         super().__init__(source, on_error=on_error, rows=rows, name=name, n_events=n_events)
         try:
-            sparse = prefers_sparse(self._first_lines()) if rows is None else rows == "sparse"
+            found = find_schema_file(self._reader.path) if labels is None else None
+            self._schema = Schema(labels=names) if found is None else found.schema
+            if rows is not None:
+                self._schema.sparse = rows == "sparse"
+            elif found is None:
+                self._schema.sparse = prefers_sparse(self._first_lines())
         except BaseException:
             self.close()
             raise
-        self._schema = Schema(labels=names, sparse=sparse)
         self._decoder = EventDecoder(self._schema, payload=payload)
 
     def position(self) -> Position:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 DOWNLOADS = "https://raw.githubusercontent.com/"
 
@@ -276,3 +277,54 @@ DATASETS: tuple[DatasetInfo, ...] = (
         sha256="499595abc038ab51d795171148f89ac8a863056e41b007d9aac417e56cdb74a4",
     ),
 )
+
+_EMOTIONS = [
+    "admiration",
+    "amusement",
+    "anger",
+    "annoyance",
+    "approval",
+    "caring",
+    "confusion",
+    "curiosity",
+    "desire",
+    "disappointment",
+    "disapproval",
+    "disgust",
+    "embarrassment",
+    "excitement",
+    "fear",
+    "gratitude",
+    "grief",
+    "joy",
+    "love",
+    "nervousness",
+    "optimism",
+    "pride",
+    "realization",
+    "relief",
+    "remorse",
+    "sadness",
+    "surprise",
+    "neutral",
+]
+
+_GOEMOTIONS: dict[str, Any] = {
+    "labels": "tags:1:,",
+    "payload": "0",
+    "columns": {"2": "key"},
+    "header": False,
+    "tag_names": _EMOTIONS,
+}
+
+TABLES: dict[str, dict[str, Any]] = {
+    "stackexchange-robotics": {"labels": "tags:tags", "payload": "content", "columns": {"id": "key"}},
+    "goemotions-train": _GOEMOTIONS,
+    "goemotions-dev": _GOEMOTIONS,
+    "goemotions-test": _GOEMOTIONS,
+}
+"""How to read tables that are known by name but not fetched: the parameters of `DelimitedSource`.
+
+Questions and their tags from robotics.stackexchange.com (CC BY-SA 3.0), in the order of time; and GoEmotions
+(Demszky et al., "GoEmotions: A Dataset of Fine-Grained Emotions", ACL 2020), whose labels are numbers of emotions.
+"""

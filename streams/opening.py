@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +17,37 @@ from streams.text_source import OnError, RowKind
 if TYPE_CHECKING:
     from streams.text import TextReader
 
-SCHEMES = ("river:",)
+READERS = {
+    ".arff": "arff:ArffSource",
+    ".jsonl": "jsonl:JSONLinesSource",
+    ".ndjson": "jsonl:JSONLinesSource",
+    ".json": "jsonl:JSONLinesSource",
+    ".csv": "delimited:DelimitedSource",
+    ".tsv": "delimited:DelimitedSource",
+    ".tab": "delimited:DelimitedSource",
+    ".svm": "libsvm:LibsvmSource",
+    ".libsvm": "libsvm:LibsvmSource",
+    ".xc": "extreme:ExtremeSource",
+    ".xmc": "extreme:ExtremeSource",
+    ".parquet": "columnar:ColumnarSource",
+    ".arrow": "columnar:ColumnarSource",
+    ".feather": "columnar:ColumnarSource",
+    ".npz": "numpy_archive:NumpySource",
+}
+"""The source for the ending of a file."""
+
+BINARY = (".parquet", ".arrow", ".feather", ".npz")
+"""Endings of files that are no text, and so cannot be compressed or piped."""
+
+SCHEMES = ("river:", "synthetic:")
 """What a URL may begin with."""
 
 SNIFFED = 1 << 20
 """Bytes among which the first line must be to tell the format of a file without an ending."""
 
+_MAGIC = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"PK\x03\x04": ".npz"}
+_EXTREME = re.compile(rb"\d+ \d+ \d+")
+_LIBSVM = re.compile(rb"(\S+\s+)?\d+:\S+(\s+\d+:\S+)*")
 _SCHEME = re.compile(r"([a-z][a-z0-9+]+):(?!\\)")
 
 
@@ -37,12 +64,15 @@ def open_source(
     Parameters
     ----------
     spec
-        The path of an ARFF or JSON Lines file, plain, gzip or zstd; ``-`` for standard input; a known name
-        (`list_datasets`); ``river:module.Class`` for a data set of river; or an object: a `Source`, a `Batch`, a pandas
-        frame, or a river data set. A file's format is told by its ending, or else by its first characters.
+        The path of a file: ARFF, JSON Lines, CSV, TSV, LIBSVM and the extreme-classification text format, plain, gzip
+        or zstd; Parquet, Arrow IPC, Feather and NumPy archives. ``-`` for text on standard input; a known name
+        (`list_datasets`); ``river:module.Class`` for a data set of river; ``synthetic:tree?drift=sudden&seed=1`` for
+        a made stream; or an object: a `Source`, a `Batch`, a pandas or polars frame, an Arrow table, or a river data
+        set. A file's format is told by its ending, or else by its first characters.
     labels
-        Which columns are labels: ``first:6``, ``last:14``, names parted by commas, or a Mulan ``.xml`` file. None: as
-        the data themselves tell. A frame needs it.
+        Which columns are labels: ``first:6``, ``last:14``, names parted by commas, or a Mulan ``.xml`` file; in tables
+        also ``tags:COLUMN``, one column of tags. None: as the data themselves tell, or the schema file beside them. A
+        frame needs it, and so does a table that tells nothing.
     on_error
         What an event that cannot be read does: ``fail`` raises `DecodeError`, ``skip`` makes it a dead letter.
     payload
@@ -70,7 +100,7 @@ def open_source(
 
         return BatchSource(spec)
     if not isinstance(spec, (str, os.PathLike)):
-        return _open_object(spec, labels)
+        return _open_object(spec, labels, payload)
     text = os.fspath(spec)
     if text != "-" and not Path(text).exists():
         if match := _SCHEME.match(text):
@@ -83,40 +113,82 @@ def open_source(
             from streams.registry import find_dataset
 
             find_dataset(text)
-        raise FileNotFoundError(f"a source must be a file, a URL or a known data set, found none called {text!r}")
+        raise FileNotFoundError(
+            f"a source must be a file, a URL or a known data set, found none called {text!r}{_like(Path(text))}"
+        )
     if text != "-" and Path(text).is_dir():
         raise IsADirectoryError(f"a source must be a file, got the folder {text!r}")
-    return _open_text(spec, labels, on_error, payload, rows)
+    return _open_file(spec, labels, on_error, payload, rows)
 
 
-def _open_text(
+def _open_file(
     spec: str | os.PathLike[str],
     labels: str | Sequence[str] | None,
     on_error: OnError,
     payload: str | None,
     rows: RowKind | None,
 ) -> Source:
-    from streams.arff import ArffSource
-    from streams.jsonl import JSONLinesSource
     from streams.source import DecodeError
-    from streams.text import COMPRESSED_ENDINGS, TextReader
+    from streams.text import TextReader
 
+    options: dict[str, Any] = {"labels": labels, "on_error": on_error, "payload": payload, "rows": rows}
+    ending = _ending(os.fspath(spec))
+    if ending not in READERS and os.fspath(spec) != "-":
+        with open(spec, "rb") as file:
+            head = file.read(max(map(len, _MAGIC)))
+        ending = next((found for magic, found in _MAGIC.items() if head.startswith(magic)), ending)
+    if ending in BINARY:
+        return _reader(ending)(spec, **options)
     reader = TextReader(spec)
-    name = reader.name.lower()
+    if ending not in READERS:
+        first = _first_line(reader)
+        found = _sniffed(first)
+        if found is None:
+            reader.close()
+            raise DecodeError(
+                reader.name,
+                "a text must be ARFF (@relation …) or JSON Lines ({…}), a table parted by commas, tabs or semicolons, "
+                f"LIBSVM, or end with one of {', '.join(READERS)}, found {first[:40]!r}",
+                line=1,
+            )
+        ending = found
+    return _reader(ending)(reader, **options)
+
+
+def _ending(path: str) -> str:
+    """The ending that tells a file's format, in small letters."""
+    from streams.text import COMPRESSED_ENDINGS
+
+    name = Path(path).name.lower()
     for ending in COMPRESSED_ENDINGS:
         name = name.removesuffix(ending)
-    kind = {".arff": "arff", ".jsonl": "json", ".json": "json", ".ndjson": "json"}.get(Path(name).suffix)
-    if kind is None:
-        first = _first_line(reader)
-        kind = "arff" if first.startswith(b"@") else "json" if first.startswith(b"{") else None
-    if kind is None:
-        reader.close()
-        raise DecodeError(
-            reader.name, f"a text must be ARFF (@relation …) or JSON Lines ({{…}}), found {first[:40]!r}", line=1
-        )
-    if kind == "arff":
-        return ArffSource(reader, labels=labels, on_error=on_error, payload=payload, rows=rows)
-    return JSONLinesSource(reader, labels=labels, on_error=on_error, payload=payload, rows=rows)
+    return Path(name).suffix
+
+
+def _reader(ending: str) -> Callable[..., Source]:
+    module, name = READERS[ending].split(":")
+    found: Callable[..., Source] = getattr(importlib.import_module(f"streams.{module}"), name)
+    return found
+
+
+def _sniffed(first: bytes) -> str | None:
+    """The ending that a text of no known ending would have, by its first line."""
+    if first.startswith(b"@"):
+        return ".arff"
+    if first.startswith(b"{"):
+        return ".jsonl"
+    if _EXTREME.fullmatch(first):
+        return ".xc"
+    if _LIBSVM.fullmatch(first):
+        return ".svm"
+    return ".csv" if any(delimiter in first for delimiter in b",\t;") else None
+
+
+def _like(path: Path) -> str:
+    """A hint at a file beside that is called nearly so."""
+    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = get_close_matches(path.name, names, 1)
+    return f"; did you mean {str(path.with_name(close[0]))!r}?" if close else ""
 
 
 def _first_line(reader: TextReader) -> bytes:
@@ -139,29 +211,31 @@ def _first_line(reader: TextReader) -> bytes:
 
 
 def _open_url(scheme: str, text: str, labels: str | Sequence[str] | None) -> Source:
-    if scheme != "river:":
+    if scheme not in SCHEMES:
         raise ValueError(f"a source's scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
+    if scheme == "synthetic:":
+        from streams.synthetic import open_synthetic
+
+        return open_synthetic(text)
     from streams.river_source import RiverSource, river_dataset
 
     return RiverSource(river_dataset(text.removeprefix(scheme)), labels=labels)
 
 
-def _open_object(value: Any, labels: str | Sequence[str] | None) -> Source:
+def _open_object(value: Any, labels: str | Sequence[str] | None, payload: str | None) -> Source:
     if isinstance(value, Source):
         return value
     module = type(value).__module__.partition(".")[0]
-    if module == "pandas":
+    if module in ("pandas", "polars", "pyarrow"):
         from streams.frames import frame_batch
         from streams.memory import BatchSource
 
-        return BatchSource(frame_batch(value, labels), "frame")
+        return BatchSource(frame_batch(value, labels, payload=payload), "frame")
     if hasattr(value, "__iter__") and (module == "river" or hasattr(value, "n_outputs")):
         from streams.river_source import RiverSource
 
         return RiverSource(value, labels=labels)
-    raise TypeError(
-        f"a source must be a path, a name, a Source, a Batch, a pandas frame or a river data set, got {value!r}"
-    )
+    raise TypeError(f"a source must be a path, a name, a Source, a Batch, a frame or a river data set, got {value!r}")
 
 
 def open_sink(spec: str | os.PathLike[str]) -> Sink:

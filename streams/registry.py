@@ -14,14 +14,19 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from streams.datasets import DATASETS, DOWNLOADS, DatasetInfo
+from streams.datasets import DATASETS, DOWNLOADS, TABLES, DatasetInfo
+from streams.opening import BINARY, READERS
 from streams.source import Source
-from streams.text import GZIP_MAGIC, stem
+from streams.text import COMPRESSED_ENDINGS, GZIP_MAGIC, stem
 from streams.text_source import OnError, RowKind
 
 ENDINGS = tuple(
-    kind + compression for kind in (".arff", ".jsonl", ".ndjson", ".json") for compression in ("", ".gz", ".zst")
+    ending + compression
+    for ending in READERS
+    for compression in ("", *COMPRESSED_ENDINGS)
+    if not compression or ending not in BINARY
 )
+"""Endings of files that are found by name, in the order in which they are looked for."""
 
 Progress = Callable[[int, "int | None"], None]
 """Told while something is fetched: bytes so far, and bytes in all where that is known."""
@@ -47,7 +52,7 @@ def find_dataset(name: str) -> DatasetInfo:
     for info in DATASETS:
         if info.name == name:
             return info
-    names = [info.name for info in DATASETS]
+    names = [*(info.name for info in DATASETS), *TABLES]
     close = get_close_matches(name.lower(), names, 3, 0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names)}"
     raise UnknownDatasetError(f"a data set must be a file or a known name, got {name!r}; {hint}")
@@ -104,6 +109,11 @@ def open_known(
         reader = TextReader(io.BytesIO(text), "yeast.csv.gz")
         return ArffSource(reader, labels=labels, on_error=on_error, payload=payload, rows=rows, n_events=n_events)
     path = path or fetch(name)
+    if name in TABLES and (path.suffixes[:1] in ([".csv"], [".tsv"])) and labels is None:
+        from streams.delimited import DelimitedSource
+
+        options: dict[str, Any] = {**TABLES[name], **({} if payload is None else {"payload": payload})}
+        return DelimitedSource(path, on_error=on_error, rows=rows, **options)
     if info is None or ".arff" not in path.suffixes:
         return open_source(path, labels=labels, on_error=on_error, payload=payload, rows=rows)
     if labels is None and not path.with_name(stem(path) + ".xml").is_file():

@@ -62,13 +62,15 @@ def test_what_cannot_be_opened(tmp_path):
         FileNotFoundError, match=r"a source must be a file, a URL or a known data set, found none called 'no.arff'"
     ):
         open_source("no.arff")
-    with pytest.raises(ValueError, match=r"a source's scheme must be one of river:, got 'kafka:'"):
+    with pytest.raises(ValueError, match=r"a source's scheme must be one of river:, synthetic:, got 'kafka:'"):
         open_source("kafka://host:9092/topic")
     with pytest.raises(ValueError, match=r"a sink must be a path or -, got the scheme 'kafka:'"):
         open_sink("kafka://host:9092/topic")
     with pytest.raises(IsADirectoryError, match=r"a source must be a file, got the folder"):
         open_source(tmp_path)
-    with pytest.raises(DecodeError, match=r"a.txt:1: a text must be ARFF .* or JSON Lines .*, found b'hello'"):
+    with pytest.raises(
+        DecodeError, match=r"a.txt:1: a text must be ARFF .* or JSON Lines .*, a table .*, found b'hello'"
+    ):
         open_source(written(tmp_path, "a.txt", "hello\n"))
     with pytest.raises(TypeError, match=r"a source must be a path, a name, a Source, .* got 3"):
         open_source(3)

@@ -7,10 +7,82 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from drift.adwin import ADWIN, ADWINBank
+    from drift.cardinality import CardinalityDrift
+    from drift.cusum import CUSUM, CUSUMBank
+    from drift.ddm import DDM, DDMBank
+    from drift.ecdd import ECDD, ECDDBank
+    from drift.eddm import EDDM, EDDMBank
+    from drift.fhddm import FHDDM, FHDDMBank
+    from drift.hddm_a import HDDM_A, HDDM_ABank
+    from drift.hddm_w import HDDM_W, HDDM_WBank
+    from drift.kolmogorov_smirnov import KolmogorovSmirnovDrift
+    from drift.kswin import KSWIN, KSWINBank
+    from drift.label_dependency import LabelDependencyDrift
+    from drift.mmd import MMDDrift
+    from drift.page_hinkley import PageHinkley, PageHinkleyBank
+    from drift.population_stability import PopulationStabilityDrift
+    from drift.principal_components import PrincipalComponentDrift
+    from drift.prior_shift import PriorShift
 
-__all__ = ["ADWIN", "ADWINBank"]
+__all__ = [
+    "ADWIN",
+    "CUSUM",
+    "DDM",
+    "ECDD",
+    "EDDM",
+    "FHDDM",
+    "HDDM_A",
+    "HDDM_W",
+    "KSWIN",
+    "ADWINBank",
+    "CUSUMBank",
+    "CardinalityDrift",
+    "DDMBank",
+    "ECDDBank",
+    "EDDMBank",
+    "FHDDMBank",
+    "HDDM_ABank",
+    "HDDM_WBank",
+    "KSWINBank",
+    "KolmogorovSmirnovDrift",
+    "LabelDependencyDrift",
+    "MMDDrift",
+    "PageHinkley",
+    "PageHinkleyBank",
+    "PopulationStabilityDrift",
+    "PrincipalComponentDrift",
+    "PriorShift",
+]
 
-_MODULES = {"ADWIN": "drift.adwin", "ADWINBank": "drift.adwin"}
+_MODULES = {
+    "ADWIN": "drift.adwin",
+    "ADWINBank": "drift.adwin",
+    "CUSUM": "drift.cusum",
+    "CUSUMBank": "drift.cusum",
+    "CardinalityDrift": "drift.cardinality",
+    "DDM": "drift.ddm",
+    "DDMBank": "drift.ddm",
+    "ECDD": "drift.ecdd",
+    "ECDDBank": "drift.ecdd",
+    "EDDM": "drift.eddm",
+    "EDDMBank": "drift.eddm",
+    "FHDDM": "drift.fhddm",
+    "FHDDMBank": "drift.fhddm",
+    "HDDM_A": "drift.hddm_a",
+    "HDDM_ABank": "drift.hddm_a",
+    "HDDM_W": "drift.hddm_w",
+    "HDDM_WBank": "drift.hddm_w",
+    "KSWIN": "drift.kswin",
+    "KSWINBank": "drift.kswin",
+    "KolmogorovSmirnovDrift": "drift.kolmogorov_smirnov",
+    "LabelDependencyDrift": "drift.label_dependency",
+    "MMDDrift": "drift.mmd",
+    "PageHinkley": "drift.page_hinkley",
+    "PageHinkleyBank": "drift.page_hinkley",
+    "PopulationStabilityDrift": "drift.population_stability",
+    "PrincipalComponentDrift": "drift.principal_components",
+    "PriorShift": "drift.prior_shift",
+}
 
 
 def __getattr__(name: str) -> Any:

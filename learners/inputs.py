@@ -1,4 +1,4 @@
-"""What a linear model sees of a batch: numbered inputs, put on one scale while the stream goes by."""
+"""What a model sees of a batch: numbered inputs, put on one scale while the stream goes by."""
 
 from __future__ import annotations
 
@@ -33,11 +33,16 @@ class Encoded(NamedTuple):
 
 
 class Inputs:
-    """Numbers of the inputs of a linear model, and the running moments that put them on one scale.
+    """Numbers of the inputs of a model, and the running moments that put them on one scale.
 
     Input 0 is the intercept. A numeric column is one input; each category of a nominal column is one, which is 1 where
     the column has that category. Ignored columns are none. Numbers are given in the order in which the schema grows and
     never change.
+
+    Parameters
+    ----------
+    whole
+        Give a nominal column as a whole a number too, before those of its categories. No cell has that number.
 
     Notes
     -----
@@ -56,8 +61,9 @@ class Inputs:
     are the values themselves. Nothing is forgotten: after a shift of a column its moments move as 1/n.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, whole: bool = False) -> None:
         self.n = 1
+        self._whole = whole
         self.moments = np.zeros((3, 16))
         self._input_of = np.zeros(0, np.int32)
         self._start_of = np.zeros(0, np.int64)
@@ -105,6 +111,8 @@ class Inputs:
 
     def _grow_categories(self, column: int, n: int) -> None:
         """Number the categories of a column up to ``n``; its segment of ``_category_inputs`` moves when it is full."""
+        if self._whole and self._input_of[column] < 0:
+            self._input_of[column] = self._take(1)
         start, room, held = self._segments.get(column, (0, 0, 0))
         if n > room:
             moved, start, room = self._category_inputs[start : start + held], len(self._category_inputs), 2 * n
@@ -128,13 +136,12 @@ class Inputs:
             own = mine.find_feature(name)
             if column in theirs.ignored:
                 continue
-            if column in theirs.categories:
-                start = self._start_of[own]
-                for category in theirs.categories[column]:
-                    code = mine.find_category(own, category)
-                    numbers.append(-1 if start < 0 else int(self._category_inputs[start + code]))
-            else:
+            if self._whole or column not in theirs.categories:
                 numbers.append(int(self._input_of[own]))
+            start = self._start_of[own]
+            for category in theirs.categories.get(column, ()):
+                code = mine.find_category(own, category)
+                numbers.append(-1 if start < 0 else int(self._category_inputs[start + code]))
         return np.array(numbers, np.int64)
 
     def encode(self, batch: Batch) -> Encoded:

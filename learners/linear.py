@@ -9,31 +9,24 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from learners import threshold as thresholding
 from learners.base import Learner, State
 from learners.inputs import Inputs, transform
+from learners.steps import (
+    F1,
+    LANES,
+    OPTIMIZERS,
+    TABLES,
+    THRESHOLD,
+    Floats,
+    multiply,
+    next_rate,
+    settings_of,
+    sigmoid,
+    start,
+    step,
+)
 from streams.batch import PARTIAL, UNLABELLED, Batch, Name, Prediction, Rows, Schema
-
-Floats = NDArray[np.float32]
-
-SGD, ADAGRAD, FTRL = 0, 1, 2
-OPTIMIZERS = {"sgd": SGD, "adagrad": ADAGRAD, "ftrl": FTRL}
-TABLES = ("weights", "squares", "duals")
-"""Tables of shape (inputs, labels); an optimizer has as many as its number says, and one."""
-
-LANES = 8
-"""Labels are handled in groups of this many, the float32 lanes of a 256-bit register; spare ones hold zeros."""
-
-ADAGRAD_START = np.float32(0.1)
-"""What the sum of squared gradients starts from, so that the first gradients of a rare label cannot take full steps."""
-
-FTRL_BETA = np.float32(1.0)
-
-HORIZON = 100.0
-"""A label born later than after this many events starts as if born then, or it could hardly rise."""
-
-EVENTS, NORM, HITS, CLAIMS = 0, 1, 2, 3
-"""Places in ``_totals``: events learned, mean squared length of their inputs, and for the F1 threshold the labels
-predicted rightly and the labels predicted plus those present: F1 is twice the one divided by the other."""
 
 
 class LinearClassifier(Learner):
@@ -102,26 +95,17 @@ class LinearClassifier(Learner):
         threshold: float | str = 0.5,
     ) -> None:
         super().__init__()
-        if optimizer not in OPTIMIZERS:
-            raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {optimizer!r}")
-        if not 0 < learning_rate < np.inf:
-            raise ValueError(f"learning_rate must be above 0 and finite, got {learning_rate}")
-        for name, value in (("l1", l1), ("l2", l2)):
-            if not 0 <= value < np.inf:
-                raise ValueError(f"{name} must be at least 0 and finite, got {value}")
-        if threshold != "f1" and (isinstance(threshold, str) or not 0 < threshold < 1):
-            raise ValueError(f"threshold must be in (0, 1) or 'f1', got {threshold!r}")
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.l1 = l1
         self.l2 = l2
         self.standardise = standardise
         self.threshold = threshold
-        self._settings = np.array([learning_rate, l1, l2, -1.0 if threshold == "f1" else float(threshold)])
+        self._settings = settings_of(optimizer, learning_rate, l1, l2, threshold)
         self._inputs = Inputs()
         self._tables = [np.zeros((0, 0), np.float32) for _ in TABLES]
         self._born = np.zeros(0, np.float32)
-        self._totals = np.array([0.0, 0.0, 1.0, 2.0])
+        self._totals = np.array([0.0, 0.0, *thresholding.START])
 
     def _run(self, batch: Batch, learn: bool) -> Prediction:
         n, n_labels = len(batch), self.schema_.n_labels
@@ -305,25 +289,15 @@ def _run(
         learns = learn and label_state[t] != UNLABELLED and (len(known) > 0 or not partial)
         cells = slice(indptr[t], indptr[t + 1])
         m = transform(dense[t], inputs, indices[cells], data[cells], sparse, standardise, learns, moments, used, values)
-        _margins(weights, used, values, m, margins)
-        _sigmoid(margins, born, p)
-        threshold = settings[3] if settings[3] > 0 else totals[HITS] / totals[CLAIMS]
-        thresholds[t] = threshold
+        multiply(weights, used, values, m, margins)
+        sigmoid(margins, born, p)
+        thresholds[t] = thresholding.current(settings[THRESHOLD], totals[F1:])
         for label in range(n_labels):
             proba[t, label] = p[label]
         if not learns:
             continue
 
-        length = 0.0
-        for k in range(m):
-            length += np.float64(values[k]) * values[k]
-        totals[EVENTS] += 1
-        totals[NORM] += (length - totals[NORM]) / totals[EVENTS]
-        if optimizer == SGD:
-            rate = np.float32(settings[0] / max(totals[NORM], length))
-        else:
-            rate = np.float32(settings[0] / np.sqrt(totals[NORM]))
-
+        rate = next_rate(values, m, optimizer, settings, totals)
         weight = np.float32(event_weight[t])
         live[:] = 0
         if partial:
@@ -331,164 +305,15 @@ def _run(
                 live[label] = weight
         else:
             live[:n_labels] = weight
-        _score(p, live, present, n_labels, thresholds[t], totals)
+        thresholding.count(p, live, present, n_labels, thresholds[t], totals[F1:])
         for label in present:
             if born[label] == 0:
                 born[label] = 1
-                prior = 0.5 / (1 + min(totals[EVENTS] - 1, HORIZON))
-                weights[0, label] = np.log(prior / (1 - prior))
-                if optimizer == FTRL:
-                    duals[0, label] = -weights[0, label] * FTRL_BETA / rate
-                p[label] = prior
+                p[label] = start(label, optimizer, rate, totals, weights, duals)
         for label in range(width):
             live[label] *= born[label] if label < n_labels else np.float32(0)
             error[label] = p[label] * live[label]
         for label in present:
             error[label] -= live[label]
 
-        if optimizer == SGD:
-            _sgd(weights, used, values, m, error, rate)
-        elif optimizer == ADAGRAD:
-            _adagrad(weights, squares, used, values, m, error, rate)
-        else:
-            _ftrl(weights, squares, duals, used, values, m, error, live, rate, settings)
-        if optimizer != FTRL and settings[1] + settings[2] > 0:
-            _penalise(weights, squares, optimizer == ADAGRAD, used, m, live, rate, settings)
-
-
-@njit(cache=True, nogil=True)
-def _margins(weights: Floats, used: NDArray[np.int32], values: Floats, m: int, margins: NDArray[np.float64]) -> None:
-    """Sum of value times weight over the inputs of an event, for every label; four inputs a turn.
-
-    The sum is float64, or the order of the features would show in the sixth digit of a probability.
-    """
-    margins[:] = 0
-    k = 0
-    while k + 4 <= m:
-        a, b = np.float64(values[k]), np.float64(values[k + 1])
-        c, d = np.float64(values[k + 2]), np.float64(values[k + 3])
-        u, v, w, x = weights[used[k]], weights[used[k + 1]], weights[used[k + 2]], weights[used[k + 3]]
-        for label in range(len(margins)):
-            margins[label] = (((margins[label] + a * u[label]) + b * v[label]) + c * w[label]) + d * x[label]
-        k += 4
-    while k < m:
-        a, u = np.float64(values[k]), weights[used[k]]
-        for label in range(len(margins)):
-            margins[label] += a * u[label]
-        k += 1
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _sigmoid(margins: NDArray[np.float64], born: Floats, p: Floats) -> None:
-    """1 / (1 + exp(-margin)) for born labels, 0 for others.
-
-    exp(-x) is the 64th power of the Taylor polynomial of exp(-x / 64), x being at most 40: relative error below 1e-6,
-    and unlike the library's exp the loop is compiled to vector instructions.
-    """
-    for label in range(len(margins)):
-        x = margins[label]
-        r = -min(abs(x), 40.0) / 64
-        e = 1 + r / 8 * (1 + r / 9)
-        e = 1 + r * (1 + r / 2 * (1 + r / 3 * (1 + r / 4 * (1 + r / 5 * (1 + r / 6 * (1 + r / 7 * e))))))
-        e = e * e
-        e = e * e
-        e = e * e
-        e = e * e
-        e = e * e
-        e = e * e
-        p[label] = born[label] * ((1.0 if x > 0 else e) / (1 + e))
-
-
-@njit(cache=True, nogil=True)
-def _score(
-    p: Floats, live: Floats, present: NDArray[np.int32], n_labels: int, threshold: float, totals: NDArray[np.float64]
-) -> None:
-    """Count the labels predicted rightly, and those predicted plus those present, in known cells."""
-    claims = len(present)
-    for label in range(n_labels):
-        if live[label] > 0 and p[label] > threshold:
-            claims += 1
-    hits = 0
-    for label in present:
-        if p[label] > threshold:
-            hits += 1
-    totals[HITS] += hits
-    totals[CLAIMS] += claims
-
-
-@njit(cache=True, nogil=True)
-def _sgd(weights: Floats, used: NDArray[np.int32], values: Floats, m: int, error: Floats, rate: np.float32) -> None:
-    for k in range(m):
-        step, weight = rate * values[k], weights[used[k]]
-        for label in range(len(error)):
-            weight[label] -= step * error[label]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _adagrad(
-    weights: Floats,
-    squares: Floats,
-    used: NDArray[np.int32],
-    values: Floats,
-    m: int,
-    error: Floats,
-    rate: np.float32,
-) -> None:
-    for k in range(m):
-        value, weight, square = values[k], weights[used[k]], squares[used[k]]
-        for label in range(len(error)):
-            gradient = value * error[label]
-            total = square[label] + gradient * gradient
-            square[label] = total
-            weight[label] -= rate * gradient / np.sqrt(ADAGRAD_START + total)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _penalise(
-    weights: Floats,
-    squares: Floats,
-    adagrad: bool,
-    used: NDArray[np.int32],
-    m: int,
-    live: Floats,
-    rate: np.float32,
-    settings: NDArray[np.float64],
-) -> None:
-    """The proximal step for both penalties, after that for the loss; not for the intercept, which is ``used[0]``."""
-    zero, one, l1, l2 = np.float32(0), np.float32(1), np.float32(settings[1]), np.float32(settings[2])
-    for k in range(1, m):
-        weight = weights[used[k]]
-        for label in range(len(live)):
-            step = rate * live[label]
-            if adagrad:
-                step /= np.sqrt(ADAGRAD_START + squares[used[k], label])
-            w = weight[label]
-            weight[label] = (max(w - step * l1, zero) + min(w + step * l1, zero)) / (one + step * l2)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _ftrl(
-    weights: Floats,
-    squares: Floats,
-    duals: Floats,
-    used: NDArray[np.int32],
-    values: Floats,
-    m: int,
-    error: Floats,
-    live: Floats,
-    rate: np.float32,
-    settings: NDArray[np.float64],
-) -> None:
-    zero = l1 = l2 = np.float32(0)
-    for k in range(m):
-        value, weight, square, dual = values[k], weights[used[k]], squares[used[k]], duals[used[k]]
-        for label in range(len(error)):
-            gradient = value * error[label]
-            total = square[label] + gradient * gradient
-            root = np.sqrt(total)
-            z = dual[label] + gradient - (root - np.sqrt(square[label])) / rate * weight[label]
-            square[label] = total
-            dual[label] = z
-            w = -(max(z - l1, zero) + min(z + l1, zero)) / ((FTRL_BETA + root) / rate + l2)
-            weight[label] = w if live[label] > 0 else weight[label]
-        l1, l2 = np.float32(settings[1]), np.float32(settings[2])
+        step(weights, squares, duals, used, values, m, 1, error, live, rate, optimizer, settings)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from learners.linear import LinearClassifier, _sigmoid
+from learners.linear import LinearClassifier
+from learners.steps import sigmoid
 from streams.batch import COMPLETE, Batch, Rows, Schema
 from tests import contracts
 from tests.naive import learners_linear as naive
@@ -36,12 +37,12 @@ def test_kernel_equals_twin(settings, sparse):
 def test_sigmoid_is_accurate_and_monotone():
     margins = np.concatenate([np.linspace(-60, 60, 3001), [-np.inf, np.inf, 0.0, -0.0, 1e-30]])
     p = np.zeros(len(margins), np.float32)
-    _sigmoid(margins, np.ones(len(margins), np.float32), p)
+    sigmoid(margins, np.ones(len(margins), np.float32), p)
     with np.errstate(over="ignore"):
         exact = 1 / (1 + np.exp(-np.clip(margins, -40, 40)))
     np.testing.assert_allclose(p, exact, rtol=1e-6)
     assert (np.diff(p[:3001]) >= 0).all()
-    _sigmoid(margins, np.zeros(len(margins), np.float32), p)
+    sigmoid(margins, np.zeros(len(margins), np.float32), p)
     assert not p.any()
 
 

@@ -8,11 +8,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from learners.base import LabelSet, Learner
     from learners.baselines import MajorityClassifier, NoChangeClassifier
+    from learners.chain import ClassifierChain
+    from learners.knn import KNNClassifier
     from learners.linear import LinearClassifier
+    from learners.naive_bayes import BernoulliNBClassifier, GaussianNBClassifier
 
-__all__ = ["LabelSet", "Learner", "LinearClassifier", "MajorityClassifier", "NoChangeClassifier"]
+__all__ = [
+    "BernoulliNBClassifier",
+    "ClassifierChain",
+    "GaussianNBClassifier",
+    "KNNClassifier",
+    "LabelSet",
+    "Learner",
+    "LinearClassifier",
+    "MajorityClassifier",
+    "NoChangeClassifier",
+]
 
 _MODULE_OF = {
+    "BernoulliNBClassifier": "learners.naive_bayes",
+    "ClassifierChain": "learners.chain",
+    "GaussianNBClassifier": "learners.naive_bayes",
+    "KNNClassifier": "learners.knn",
     "LabelSet": "learners.base",
     "Learner": "learners.base",
     "LinearClassifier": "learners.linear",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from drift.population_stability import PopulationStabilityDrift
     from drift.principal_components import PrincipalComponentDrift
     from drift.prior_shift import PriorShift
+    from drift.scoring import DetectionScore, score_alarms
 
 __all__ = [
     "ADWIN",
@@ -38,6 +39,7 @@ __all__ = [
     "CUSUMBank",
     "CardinalityDrift",
     "DDMBank",
+    "DetectionScore",
     "ECDDBank",
     "EDDMBank",
     "FHDDMBank",
@@ -52,6 +54,7 @@ __all__ = [
     "PopulationStabilityDrift",
     "PrincipalComponentDrift",
     "PriorShift",
+    "score_alarms",
 ]
 
 _MODULES = {
@@ -62,6 +65,7 @@ _MODULES = {
     "CardinalityDrift": "drift.cardinality",
     "DDM": "drift.ddm",
     "DDMBank": "drift.ddm",
+    "DetectionScore": "drift.scoring",
     "ECDD": "drift.ecdd",
     "ECDDBank": "drift.ecdd",
     "EDDM": "drift.eddm",
@@ -82,6 +86,7 @@ _MODULES = {
     "PopulationStabilityDrift": "drift.population_stability",
     "PrincipalComponentDrift": "drift.principal_components",
     "PriorShift": "drift.prior_shift",
+    "score_alarms": "drift.scoring",
 }
 
 

@@ -9,6 +9,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from ihomer.evaluation.arguments import DENSE_PROBA, NO_PROBA
+from ihomer.evaluation.scopes import RESCALE, faded
 from streams.batch import COMPLETE, UNLABELLED
 
 SCALARS = np.dtype([("n_scored", np.int64), ("n_log", np.int64), ("n_cells", np.int64), ("scale", np.float64)])
@@ -55,15 +57,6 @@ PROBABILITY_FLOOR = 1e-7
 _PRODUCT_FLOOR = 1e-290
 """Probabilities are multiplied until they fall below this, then the logarithm is taken; one more factor of at least
 ``PROBABILITY_FLOOR`` stays a normal float64."""
-
-_RESCALE = 2.0**-500
-"""Faded sums are multiplied by this power of two, which rounds nothing, before the weight of an event overflows."""
-
-_FADED_OUT = 1e-200
-"""A faded sum below this after rescaling is set to 0, long before it would lose digits as a subnormal number."""
-
-NO_PROBA, DENSE_PROBA, LISTED_PROBA = 0, 1, 2
-"""How an event's probabilities come: not at all, one a label, or listed."""
 
 
 @njit(cache=True, nogil=True)
@@ -152,22 +145,16 @@ def count_batch(
         n_log += 1
         scalars["n_scored"][0] += 1
         scale /= fading
-        if scale * _RESCALE > 1.0:
-            scale *= _RESCALE
+        if scale * RESCALE > 1.0:
+            scale *= RESCALE
             for j in range(N_SUMS):
-                sums[1, j] = _faded(sums[1, j])
+                sums[1, j] = faded(sums[1, j])
             for label in range(len(outcomes)):
                 for j in range(3):
-                    outcomes[label, 1, j] = _faded(outcomes[label, 1, j])
+                    outcomes[label, 1, j] = faded(outcomes[label, 1, j])
         i += 1
     scalars["scale"][0], scalars["n_log"][0], scalars["n_cells"][0] = scale, n_log, n_cells
     return i
-
-
-@njit(cache=True, nogil=True)
-def _faded(total: float) -> float:
-    total *= _RESCALE
-    return total if total >= _FADED_OUT else 0.0
 
 
 @njit(cache=True, nogil=True)
@@ -250,3 +237,16 @@ def count_again(
         _tally(sums[0], 1.0, event)
     for cell in cells:
         outcomes[cell >> 2, 0, (cell & 3) - 1] += 1.0
+
+
+@njit(cache=True, nogil=True)
+def ratios(outcomes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Precision, recall and F1, 0 for 0/0, of shape (3, k), from misses, false alarms and hits of shape (3, k)."""
+    found = np.zeros(outcomes.shape)
+    for label in range(outcomes.shape[1]):
+        missed, alarms, hits = outcomes[0, label], outcomes[1, label], outcomes[2, label]
+        if hits > 0:
+            found[0, label] = hits / (hits + alarms)
+            found[1, label] = hits / (hits + missed)
+            found[2, label] = 2 * hits / (2 * hits + missed + alarms)
+    return found

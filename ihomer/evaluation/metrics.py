@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ihomer.evaluation import counting
-from streams.batch import PARTIAL, Batch, Prediction, Rows
-
-_LEAST_FADING = 0.01
+from ihomer.evaluation.arguments import Arguments, wrong_probability
+from ihomer.evaluation.scopes import check_scopes
+from streams.batch import Batch, Prediction
 
 _FEWEST_LABELS, _FEWEST_EVENTS, _FEWEST_CELLS = 16, 256, 1024
 """Rows that the growing arrays begin with."""
@@ -79,10 +79,7 @@ class MultiLabelMetrics:
     """
 
     def __init__(self, window: int = 1000, fading: float = 0.999) -> None:
-        if window < 1:
-            raise ValueError(f"window must be at least 1, got {window}")
-        if not _LEAST_FADING <= fading <= 1:
-            raise ValueError(f"fading must be in [{_LEAST_FADING}, 1], got {fading}")
+        check_scopes(window, fading)
         self.window = window
         self.fading = float(fading)
         self._scalars = np.zeros(1, counting.SCALARS)
@@ -106,27 +103,21 @@ class MultiLabelMetrics:
             The numbers of events and answers differ; a part of ``batch`` or ``prediction`` is missing; or a probability
             is not in [0, 1], and the events before that one have been scored.
         """
-        n = len(batch)
-        if len(prediction) != n:
-            raise ValueError(f"prediction must answer each of the {n} events, got {len(prediction)} answers")
-        state, y, z = np.ascontiguousarray(batch.label_state, np.uint8), batch.y, prediction.labels
-        known = batch.known
-        if known is None:
-            if (state == PARTIAL).any():
-                raise ValueError("known must be given where an event is partly labelled, got None")
-            known = _NO_ROWS
-        probabilities = _flat(prediction.proba, n)
+        self.count(Arguments.of(batch, prediction))
+
+    def count(self, events: Arguments) -> None:
+        """What ``update`` does, of a batch that has been taken apart already."""
         done = 0
         while True:
             done = counting.count_batch(
-                self._scalars, self._sums, self._outcomes, self._log, self._cells, self.fading, done, state,
-                y.indptr, y.indices, known.indptr, known.indices, z.indptr, z.indices, *probabilities,
+                self._scalars, self._sums, self._outcomes, self._log, self._cells, self.fading, done, events.state,
+                *events.true, *events.known, *events.predicted, *events.probabilities,
             )  # fmt: skip
-            if done == n:
+            if done == events.n:
                 return
             if done < 0:
-                raise ValueError(f"proba must be in [0, 1], got another value in row {-1 - done}")
-            self._make_room(y.row(done), z.row(done))
+                raise wrong_probability(-1 - done)
+            self._make_room(_row(events.true, done), _row(events.predicted, done))
 
     def cumulative(self, n_labels: int) -> dict[str, float]:
         """Metrics since the first event, over the ``n_labels`` labels that the schema holds."""
@@ -152,7 +143,7 @@ class MultiLabelMetrics:
         self._check(n_labels)
         outcomes = _columns(self._outcomes[:, 0], n_labels)
         missed, alarms, hits = outcomes.astype(np.int64)
-        precision, recall, f1 = _precision_recall_f1(outcomes)
+        precision, recall, f1 = counting.ratios(outcomes)
         return {
             "support": hits + missed,
             "predicted": hits + alarms,
@@ -215,23 +206,11 @@ class MultiLabelMetrics:
             self._outcomes = _grown(self._outcomes, 2 * int(n_labels))
 
 
-_NO_ROWS = Rows.empty(0)
-_NO_MATRIX = np.zeros((0, 0), np.float32)
-_NO_VALUES = np.zeros(0, np.float32)
-
-
-def _flat(proba: NDArray[np.float32] | Rows | None, n: int) -> tuple[Any, ...]:
-    """Probabilities of ``n`` events as the last arguments of the kernel, which has one signature for every kind."""
-    kind, dense, listed, values = counting.NO_PROBA, _NO_MATRIX, _NO_ROWS, _NO_VALUES
-    if isinstance(proba, Rows):
-        if proba.data is None:
-            raise ValueError("proba must have values where it is listed, got column numbers alone")
-        kind, listed, values = counting.LISTED_PROBA, proba, proba.data
-    elif proba is not None:
-        kind, dense = counting.DENSE_PROBA, np.ascontiguousarray(proba, np.float32)
-    if proba is not None and len(proba) != n:
-        raise ValueError(f"proba must have a row for each of the {n} events, got {len(proba)}")
-    return kind, dense, listed.indptr, listed.indices, values
+def _row(rows: tuple[Any, ...], i: int) -> NDArray[np.int32]:
+    """The label numbers of event ``i``."""
+    indptr, indices = rows
+    labels: NDArray[np.int32] = indices[indptr[i] : indptr[i + 1]]
+    return labels
 
 
 def _grown(array: NDArray[Any], length: int) -> NDArray[Any]:
@@ -260,11 +239,6 @@ def _columns(outcomes: NDArray[np.float64], n_labels: int) -> NDArray[np.float64
     return columns
 
 
-def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``part / whole``, 0 for 0/0."""
-    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
-
-
 def _mean(total: float, weight: float) -> float:
     """``total / weight``, NaN where there was nothing to take the mean of."""
     return float(total / weight) if weight > 0 else math.nan
@@ -274,7 +248,7 @@ def _scores(sums: NDArray[np.float64], outcomes: NDArray[np.float64]) -> dict[st
     """The metrics of one scope; every one is a ratio, so that the scale of the sums does not matter."""
     n, n_labels = sums[counting.N_COMPLETE], outcomes.shape[1]
     pooled = outcomes.sum(1, keepdims=True)
-    (precision, recall, f1), micro = _precision_recall_f1(outcomes), _precision_recall_f1(pooled)[:, 0]
+    (precision, recall, f1), micro = counting.ratios(outcomes), counting.ratios(pooled)[:, 0]
     seen = outcomes[0] + outcomes[2] > 0
     example = {
         "example_f1": _mean(sums[counting.F1], n),
@@ -300,15 +274,3 @@ def _scores(sums: NDArray[np.float64], outcomes: NDArray[np.float64]) -> dict[st
     if n_cells > 0:
         scores |= {"log_loss": _mean(sums[counting.LOG_LOSS], n_cells), "brier": _mean(sums[counting.BRIER], n_cells)}
     return scores
-
-
-def _precision_recall_f1(outcomes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Shape (3, k), from misses, false alarms and hits of shape (3, k)."""
-    missed, alarms, hits = outcomes
-    return np.stack(
-        [
-            _ratio(hits, hits + alarms),
-            _ratio(hits, hits + missed),
-            _ratio(2 * hits, 2 * hits + missed + alarms),
-        ]
-    )

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from ihomer.evaluation.repeats import averaged
 from ihomer.evaluation.result import EVENTS_PER_SECOND, METRICS, MODEL_BYTES, SHOWN, Metric, Result, Run
 
 if TYPE_CHECKING:
@@ -157,7 +158,8 @@ def compare(a: Result, b: Result, *, tolerance: float = 0.001, speed_tolerance: 
     Notes
     -----
     Where several runs agree in data, order and learner, those with the same parameters and seed are matched first, then
-    the others in their order, with a warning. Speeds are judged only where both results come from the same machine.
+    the others in their order, with a warning. Repeats of a run count once, by their mean. Speeds are judged only where
+    both results come from the same machine.
 
     Examples
     --------
@@ -170,6 +172,7 @@ def compare(a: Result, b: Result, *, tolerance: float = 0.001, speed_tolerance: 
     for name, value in (("tolerance", tolerance), ("speed_tolerance", speed_tolerance)):
         if not value >= 0:
             raise ValueError(f"{name} must be at least 0, got {value}")
+    a, b = averaged(a), averaged(b)
     pairs, only_a, only_b = _matched(a.runs, b.runs)
     same_machine = a.machine == b.machine
     comparison = Comparison(

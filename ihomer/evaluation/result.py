@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from ihomer.whole_file import write_whole
+from streams.whole_file import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
+
+    from ihomer.evaluation.significance import Significance
 
 FORMAT = "ihomer-result"
 VERSION = 1
@@ -93,6 +95,27 @@ METRICS: dict[str, Metric] = {
         Metric("example_jaccard_empty1", "example-Jaccard (empty is 1)", "higher"),
         Metric("log_loss", "log loss", "lower"),
         Metric("brier", "Brier score", "lower"),
+        Metric(
+            "ece",
+            "calibration error",
+            "lower",
+            4,
+            "Distance of the probabilities from the shares present, averaged over all cells in bins of probability.",
+        ),
+        *(
+            Metric(f"{key}_at_{k}", f"{title}@{k}", "higher", 4, meaning)
+            for key, title, meaning in (
+                ("precision", "precision", "Share of true labels among the k most probable, of events with a label."),
+                ("ndcg", "nDCG", "Gain of the k most probable labels, discounted by rank, of the best possible."),
+                ("psp", "PS precision", "Precision at k in which rare labels weigh more, of the best possible."),
+                ("psndcg", "PS nDCG", "Discounted gain in which rare labels weigh more, of the best possible."),
+            )
+            for k in (1, 3, 5)
+        ),
+        Metric("accuracy", "accuracy", "higher", 4, "Share of events whose one class was answered."),
+        Metric("kappa", "kappa", "higher", 4, "Accuracy above what chance reaches with the same answers."),
+        Metric("kappa_temporal", "kappa-temporal", "higher", 4, "Accuracy above that of repeating the last class."),
+        Metric("kappa_m", "kappa-M", "higher", 4, "Accuracy above that of the most frequent class so far."),
     )
 }
 """Every metric of an evaluation, in the order in which tables show them."""
@@ -103,6 +126,9 @@ MODEL_BYTES = Metric("model_bytes", "model bytes", "lower", 0)
 SHOWN = ("micro_f1", "macro_f1", "example_f1", "subset_accuracy", "hamming_loss")
 """Metrics of the short tables and of the curves."""
 
+SHOWN_SINGLE = ("accuracy", "kappa", "kappa_temporal", "kappa_m")
+"""The same of streams in which every event has exactly one class."""
+
 
 @dataclass(slots=True)
 class Run:
@@ -111,9 +137,13 @@ class Run:
     Parameters
     ----------
     data
-        ``name``, ``sha256``, ``n_events``, ``n_features``, ``n_labels``, ``order`` (``file`` or ``shuffled:SEED``).
+        ``name``, ``sha256``, ``n_events``, ``n_features``, ``n_labels``, ``order`` (``file`` or ``shuffled:SEED``);
+        ``repeat``, its number from 0 on, where a learner went through the data several times; ``drifts``, where the
+        source itself knows its ``event``, ``width`` and ``kind``. Where the stream itself was watched:
+        ``watch``, the names of the detectors, and ``alarms``, JSON objects as `StreamWatch` has them.
     learner
-        ``name``, ``params``, ``seed``.
+        ``name``, ``params``, ``seed``; ``detector``, class and parameters of what watched its loss, where that was not
+        `drift.ADWIN` with its defaults.
     metrics
         Over the whole stream, keyed as in `METRICS`; a metric that cannot be told is left out.
     counts
@@ -127,9 +157,20 @@ class Run:
     baseline
         Whether the learner ran for comparison only.
     per_label
-        ``label``, ``support``, ``predicted``, ``precision``, ``recall``, ``f1`` of every label.
+        ``label``, ``support``, ``predicted``, ``precision``, ``recall``, ``f1`` of every label. Where the learner gave
+        probabilities, and the label is one of the first thousand: ``f1_at_half``, had it been answered from one half
+        on; ``threshold`` and ``f1_at_threshold``, the cut-off that would have been best, and what it would have
+        reached (null where none would have found it once); ``ece``; and for the hundred labels most often present
+        ``calibration``, with the columns of the run's ``calibration``.
     window, window_size
         Metrics over the last ``window_size`` scored events.
+    calibration
+        Of all cells with a probability: ``n_cells``, ``ece``, and a column a key, an entry a bin that is not empty:
+        ``low``, ``high`` (the edges of the bin), ``n``, ``mean_probability``, ``share_present``. None without
+        probabilities.
+    ranking
+        ``n_ranked``: events that the means of the metrics at k are over; ``n_without_label``: events left out of
+        them, having no label. Empty without probabilities.
     hierarchy
         Root of the tree of label clusters: ``id``, ``labels`` (all below), ``children``, ``diameter``, ``n_events``.
     interrupted
@@ -150,6 +191,8 @@ class Run:
     per_label: list[dict[str, Any]] = field(default_factory=list)
     window: dict[str, float] = field(default_factory=dict)
     window_size: int = 0
+    calibration: dict[str, Any] | None = None
+    ranking: dict[str, int] = field(default_factory=dict)
     hierarchy: dict[str, Any] | None = None
     interrupted: bool = False
     curve: list[dict[str, Any]] = field(default_factory=list)
@@ -174,6 +217,10 @@ class Run:
         else:
             value = self.metrics.get(metric.key)
         return None if value is None or not math.isfinite(value) else float(value)
+
+    def text(self, metric: Metric) -> str:
+        """The run's number for a metric as tables print it."""
+        return metric.text(self.value(metric))
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the curve, as a JSON object; a number that is not finite becomes null, or absent in
@@ -208,6 +255,8 @@ class Result:
         When the evaluation began, as ISO 8601 text.
     command
         The command line that can be typed to repeat it.
+    significance
+        By metric, whether the learners differ over the data sets, where that was asked for.
 
     Examples
     --------
@@ -222,6 +271,7 @@ class Result:
     machine: dict[str, Any] = field(default_factory=lambda: machine_info())
     started: str | None = None
     command: str | None = None
+    significance: dict[str, Significance] = field(default_factory=dict)
 
     @property
     def interrupted(self) -> bool:
@@ -271,31 +321,36 @@ class Result:
         best = max(values.values()) if metric.better == "higher" else min(values.values())
         return {number for number, value in values.items() if value == best}
 
-    def table(self, metrics: Sequence[str] = SHOWN) -> Table:
-        """A table for the terminal: a row per run, the best of each stream bold, baselines dimmed and last."""
+    def table(self, metrics: Sequence[str] | None = None) -> Table:
+        """A table for the terminal: a row per run, the best of each stream bold, baselines dimmed and last.
+
+        Repeats of a run are one row: their means, with the standard deviation. The metrics are those of `shown` unless
+        given.
+        """
         from rich.markup import escape
         from rich.table import Table
 
-        columns = [EVENTS_PER_SECOND, *(_metric(key) for key in metrics)]
+        from ihomer.evaluation.repeats import averaged
+
+        columns = [EVENTS_PER_SECOND, *(_metric(key) for key in metrics or shown(self.runs))]
         table = Table(title="interrupted: numbers hold for the events scored" if self.interrupted else None)
         table.add_column("data")
         table.add_column("learner")
         table.add_column("events", justify="right")
         for metric in columns:
             table.add_column(f"{metric.title} {'↓' if metric.better == 'lower' else '↑'}", justify="right")
-        titles, streams = self.learner_titles(), self.stream_titles()
-        for stream, numbers in self.streams().items():
-            best = {metric.key: self.best(metric, numbers) for metric in columns}
+        means = averaged(self)
+        titles, streams = means.learner_titles(), means.stream_titles()
+        for stream, numbers in means.streams().items():
+            best = {metric.key: means.best(metric, numbers) for metric in columns}
             for place, number in enumerate(numbers):
-                run = self.runs[number]
+                run = means.runs[number]
                 table.add_row(
                     escape(streams[stream]) if place == 0 else "",
                     escape(titles[number]) + (" (interrupted)" if run.interrupted else ""),
                     f"{run.counts.get('scored', 0):,}",
                     *(
-                        f"[bold not dim]{metric.text(run.value(metric))}[/]"
-                        if number in best[metric.key]
-                        else metric.text(run.value(metric))
+                        f"[bold not dim]{run.text(metric)}[/]" if number in best[metric.key] else run.text(metric)
                         for metric in columns
                     ),
                     style="dim" if run.baseline else None,
@@ -343,6 +398,7 @@ class Result:
             "machine": _plain(self.machine),
             "started": self.started,
             "command": self.command,
+            "significance": {key: _plain(found.to_json()) for key, found in self.significance.items()},
         }
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -405,9 +461,19 @@ class Result:
                 result.runs.append(Run.from_json(run))
             except msgspec.ValidationError as error:
                 raise ValueError(f"{path}: runs[{number}] must be a run, got {error}") from error
+        if value.get("significance"):
+            result._load_significance(path, value["significance"])
         if isinstance(value.get("curves"), dict):
             result._load_curves(path.with_name(CURVES), value["curves"].get("sha256"))
         return result
+
+    def _load_significance(self, path: Path, found: Any) -> None:
+        from ihomer.evaluation.significance import Significance
+
+        try:
+            self.significance = {key: Significance.from_json(item) for key, item in dict(found).items()}
+        except (msgspec.ValidationError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: significance must be a comparison by metric, got {error}") from error
 
     def _load_curves(self, path: Path, sha256: Any) -> None:
         if not path.exists():
@@ -484,6 +550,12 @@ def machine_info() -> dict[str, Any]:
     return machine | {"system": platform.system(), "architecture": platform.machine()}
 
 
+def shown(runs: Iterable[Run]) -> tuple[str, ...]:
+    """Metrics of the short tables: those of single labels where every event of every run had exactly one class."""
+    single = [SHOWN_SINGLE[0] in run.metrics for run in runs]
+    return SHOWN_SINGLE if single and all(single) else SHOWN
+
+
 def _metric(key: str) -> Metric:
     if key not in METRICS:
         raise ValueError(f"metrics must be among {', '.join(METRICS)}, got {key!r}")
@@ -518,6 +590,8 @@ def _file_text(value: Mapping[str, Any]) -> str:
     runs = [block({key: line(part) for key, part in run.items()}, "  ") for run in value["runs"]]
     texts = {key: line(part) for key, part in value.items()}
     texts["runs"] = "[" + ", ".join(runs) + "]"
+    if value["significance"]:
+        texts["significance"] = block({key: line(part) for key, part in value["significance"].items()}, " ")
     return block(texts, "") + "\n"
 
 

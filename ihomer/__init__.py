@@ -18,15 +18,50 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from drift import ADWIN as ADWIN
+    from drift import CUSUM as CUSUM
+    from drift import DDM as DDM
+    from drift import ECDD as ECDD
+    from drift import EDDM as EDDM
+    from drift import FHDDM as FHDDM
+    from drift import HDDM_A as HDDM_A
+    from drift import HDDM_W as HDDM_W
+    from drift import KSWIN as KSWIN
     from drift import ADWINBank as ADWINBank
+    from drift import CardinalityDrift as CardinalityDrift
+    from drift import CUSUMBank as CUSUMBank
+    from drift import DDMBank as DDMBank
+    from drift import DetectionScore as DetectionScore
+    from drift import ECDDBank as ECDDBank
+    from drift import EDDMBank as EDDMBank
+    from drift import FHDDMBank as FHDDMBank
+    from drift import HDDM_ABank as HDDM_ABank
+    from drift import HDDM_WBank as HDDM_WBank
+    from drift import KolmogorovSmirnovDrift as KolmogorovSmirnovDrift
+    from drift import KSWINBank as KSWINBank
+    from drift import LabelDependencyDrift as LabelDependencyDrift
+    from drift import MMDDrift as MMDDrift
+    from drift import PageHinkley as PageHinkley
+    from drift import PageHinkleyBank as PageHinkleyBank
+    from drift import PopulationStabilityDrift as PopulationStabilityDrift
+    from drift import PrincipalComponentDrift as PrincipalComponentDrift
+    from drift import PriorShift as PriorShift
+    from drift import score_alarms as score_alarms
     from ihomer.checkpoint import load as load
     from ihomer.checkpoint import save as save
     from ihomer.classifier import IHOMERClassifier as IHOMERClassifier
     from ihomer.evaluation.metrics import MultiLabelMetrics as MultiLabelMetrics
     from ihomer.evaluation.prequential import evaluate as evaluate
+    from ihomer.evaluation.ranking import RankingMetrics as RankingMetrics
+    from ihomer.evaluation.repeats import evaluate_repeats as evaluate_repeats
     from ihomer.evaluation.result import Result as Result
+    from ihomer.evaluation.significance import compare_learners as compare_learners
+    from ihomer.evaluation.single_label import SingleLabelMetrics as SingleLabelMetrics
     from ihomer.hierarchy import LabelHierarchy as LabelHierarchy
     from ihomer.single_label import SingleLabel as SingleLabel
+    from learners import BernoulliNBClassifier as BernoulliNBClassifier
+    from learners import ClassifierChain as ClassifierChain
+    from learners import GaussianNBClassifier as GaussianNBClassifier
+    from learners import KNNClassifier as KNNClassifier
     from learners import LinearClassifier as LinearClassifier
     from learners import MajorityClassifier as MajorityClassifier
     from learners import NoChangeClassifier as NoChangeClassifier
@@ -36,27 +71,66 @@ if TYPE_CHECKING:
     from streams.batch import Schema as Schema
     from streams.opening import open_sink as open_sink
     from streams.opening import open_source as open_source
+    from streams.synthetic import SyntheticSource as SyntheticSource
+    from streams.writing import write_events as write_events
 
 _WHERE = {
     "ADWIN": "drift",
     "ADWINBank": "drift",
     "Batch": "streams.batch",
+    "BernoulliNBClassifier": "learners",
+    "CUSUM": "drift",
+    "CUSUMBank": "drift",
+    "CardinalityDrift": "drift",
+    "ClassifierChain": "learners",
+    "DDM": "drift",
+    "DDMBank": "drift",
+    "DetectionScore": "drift",
+    "ECDD": "drift",
+    "ECDDBank": "drift",
+    "EDDM": "drift",
+    "EDDMBank": "drift",
+    "FHDDM": "drift",
+    "FHDDMBank": "drift",
+    "GaussianNBClassifier": "learners",
+    "HDDM_A": "drift",
+    "HDDM_ABank": "drift",
+    "HDDM_W": "drift",
+    "HDDM_WBank": "drift",
     "IHOMERClassifier": "ihomer.classifier",
+    "KNNClassifier": "learners",
+    "KSWIN": "drift",
+    "KSWINBank": "drift",
+    "KolmogorovSmirnovDrift": "drift",
+    "LabelDependencyDrift": "drift",
     "LabelHierarchy": "ihomer.hierarchy",
     "LinearClassifier": "learners",
+    "MMDDrift": "drift",
     "MajorityClassifier": "learners",
     "MultiLabelMetrics": "ihomer.evaluation.metrics",
     "NoChangeClassifier": "learners",
+    "PageHinkley": "drift",
+    "PageHinkleyBank": "drift",
+    "PopulationStabilityDrift": "drift",
     "Prediction": "streams.batch",
+    "PrincipalComponentDrift": "drift",
+    "PriorShift": "drift",
+    "RankingMetrics": "ihomer.evaluation.ranking",
     "Result": "ihomer.evaluation.result",
     "Rows": "streams.batch",
     "Schema": "streams.batch",
     "SingleLabel": "ihomer.single_label",
+    "SingleLabelMetrics": "ihomer.evaluation.single_label",
+    "SyntheticSource": "streams.synthetic",
+    "compare_learners": "ihomer.evaluation.significance",
     "evaluate": "ihomer.evaluation.prequential",
+    "evaluate_repeats": "ihomer.evaluation.repeats",
     "load": "ihomer.checkpoint",
     "open_sink": "streams.opening",
     "open_source": "streams.opening",
     "save": "ihomer.checkpoint",
+    "score_alarms": "drift",
+    "write_events": "streams.writing",
 }
 
 __all__ = [*_WHERE, "__version__"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import reprlib
 import shlex
@@ -26,7 +27,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-from ihomer import specs
+from ihomer import detectors, specs
 
 OnError = Literal["fail", "skip"]
 
@@ -68,6 +69,16 @@ def _buildable(value: str) -> str:
     return value
 
 
+def _detector(value: str) -> str:
+    detectors.build(value, detectors.LOSS)
+    return value
+
+
+def _watched(value: list[str]) -> list[str]:
+    detectors.watched(value)
+    return value
+
+
 def _all_different(values: list[str]) -> list[str]:
     for place, value in enumerate(values):
         if value in values[:place]:
@@ -81,6 +92,12 @@ def _factor(value: float) -> float:
     return value
 
 
+def _width(value: float) -> float:
+    if not 0 <= value < math.inf:
+        raise ValueError(f"must be at least 0, got {value:g}")
+    return value
+
+
 def _not_empty(value: Any) -> Any:
     if isinstance(value, str) and not value.strip():
         raise ValueError(f"must not be empty, got {value!r}")
@@ -91,12 +108,17 @@ Count = Annotated[int, Field(ge=1, strict=True)]
 Natural = Annotated[int, Field(ge=0, strict=True)]
 Switch = Annotated[bool, Field(strict=True)]
 Factor = Annotated[float, Field(strict=True), AfterValidator(_factor)]
+Width = Annotated[float, Field(strict=True), AfterValidator(_width)]
 Text = Annotated[str, Field(strict=True), AfterValidator(_not_empty)]
 File = Annotated[Path, BeforeValidator(_not_empty), PlainSerializer(str)]
 LearnerText = Annotated[Text, BeforeValidator(_learner_text), AfterValidator(_buildable)]
 DataList = Annotated[list[Text], Field(min_length=1), BeforeValidator(_split_data), AfterValidator(_all_different)]
 LearnerList = Annotated[
     list[LearnerText], Field(min_length=1), BeforeValidator(_split_learners), AfterValidator(_all_different)
+]
+DetectorText = Annotated[Text, BeforeValidator(_learner_text), AfterValidator(_detector)]
+WatchList = Annotated[
+    list[Annotated[Text, BeforeValidator(_learner_text)]], BeforeValidator(_split_learners), AfterValidator(_watched)
 ]
 
 
@@ -112,6 +134,8 @@ class Plan(BaseModel):
     """What an event that cannot be read does: ends the run, or is counted and left out."""
     labels: Text | None = None
     """Which columns are labels, where the file does not say: ``first:6``, ``last:14`` or names."""
+    payload: Text | None = None
+    """Field among the features whose text is handed on as `Batch.payload` and is no feature."""
     max_events: Count | None = None
     """Stop after this many events."""
     shuffle: Natural | None = None
@@ -128,6 +152,10 @@ class Plan(BaseModel):
     """Length of the sliding window of metrics, in events."""
     fading: Factor = 0.999
     """What an event's weight in the fading metrics is multiplied by with each event after it."""
+    detector: DetectorText = "adwin"
+    """What watches the loss of every learner, as `detectors.build` reads it."""
+    watch: WatchList = []
+    """What of the stream itself is watched: labels, features, or detectors of these."""
     baselines: Switch = True
     """Whether no-change and majority run beside the learners."""
     delay: Natural = 0
@@ -187,6 +215,38 @@ class EvaluatePlan(Plan):
     out: File | None = None
     """Folder for result.json, curves.parquet and report.html."""
     on_error: OnError = "fail"
+    repeats: Count = 1
+    """How often every learner goes through every set; see `each_repeat`."""
+    significance: Switch = False
+    """Whether to test that the learners differ over the data sets."""
+    rope: Width = 0.01
+    """Differences of no more than this count as none in the Bayesian comparison."""
+
+    @model_validator(mode="after")
+    def _has_enough_to_compare(self) -> Self:
+        if self.repeats > 1 and "-" in self.data:
+            raise _refusal("repeats", f"must be 1 for standard input, which is read once, got {self.repeats}")
+        if self.significance and len(self.data) < 2:
+            raise _refusal("significance", f"must come with at least 2 data sets, got {len(self.data)}")
+        if self.significance and not self.baselines and len(self.learner) < 2:
+            raise _refusal("significance", "must come with at least 2 learners, got 1 and no baselines")
+        return self
+
+    def each_repeat(self) -> list[Self]:
+        """The plan of each repeat: of repeat i, from 0 on, ``shuffle`` and ``seed`` are i more.
+
+        A seed that is not given counts from 0, and so does the order; with a seed and no order to shuffle by, the
+        events stay in the order of the file, and the learners' seeds are all that differs.
+        """
+        if self.repeats == 1:
+            return [self]
+        shuffle = 0 if self.shuffle is None and self.seed is None else self.shuffle
+        return [
+            self.model_copy(
+                update={"shuffle": None if shuffle is None else shuffle + turn, "seed": (self.seed or 0) + turn}
+            )
+            for turn in range(self.repeats)
+        ]
 
 
 class RunPlan(Plan):

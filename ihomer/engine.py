@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ihomer.checkpoint import Arrays, CheckpointError, CheckpointStore, below, describe, nested
+from ihomer.detectors import build as build_detector
+from ihomer.detectors import parameters
 from ihomer.evaluation.track import Track
 from ihomer.evaluation.waiting import WaitingRoom
+from ihomer.evaluation.watching import StreamWatch
 from ihomer.progress import NoProgress, Progress
 from streams.batch import UNLABELLED, Batch, Prediction, Schema
 from streams.source import Sink, Source
@@ -81,6 +84,8 @@ class Engine:
         Where to keep checkpoints, and after how many events each; None: nowhere.
     metrics_every
         Events between two messages to ``outputs.metrics``.
+    watch
+        Detectors on the labels as they come and the features as they are read; None: there are none.
     progress
         Told how the run gets on.
     stop
@@ -100,6 +105,7 @@ class Engine:
         store: CheckpointStore | None = None,
         checkpoint_every: int = 10_000,
         metrics_every: int = 1_000,
+        watch: StreamWatch | None = None,
         progress: Progress | None = None,
         stop: Event | None = None,
     ) -> None:
@@ -119,6 +125,10 @@ class Engine:
         self.stop = stop or Event()
         self._waiting = WaitingRoom(delay, len(self.tracks)) if delay else None
         self._reported = [[0, 0] for _ in self.tracks]
+        self.watch = watch
+        self._told = 0
+        if watch is not None:
+            watch.begin(source.schema)
         self._warm = False
 
     @property
@@ -178,10 +188,13 @@ class Engine:
             labelled = int((batch.label_state != UNLABELLED).sum())
             self.counts.unlabelled += len(batch) - labelled
             self.counts.present += len(batch.y.indices)
+            if self.watch is not None:
+                self.watch.see_features(batch)
             if self._waiting is None:
                 self._answer_and_learn(batch, labelled)
             else:
                 self._answer_and_wait(batch)
+            self._tell_alarms()
         read = self.counts.read
         if not len(batch) and not batch.dead:
             return
@@ -199,6 +212,8 @@ class Engine:
                 track.score(batch, prediction)
             self._write_predictions(track, batch, prediction)
             self._write_events(track)
+        if self.watch is not None:
+            self.watch.see_labels(batch)
         self.counts.scored += labelled
         self.counts.learned += labelled if self.learn else 0
 
@@ -224,6 +239,8 @@ class Engine:
                 if self.learn:
                     track.learn(event)
                 self._write_events(track)
+            if self.watch is not None:
+                self.watch.see_labels(event)
             self.counts.scored += labelled
             self.counts.learned += labelled if self.learn else 0
 
@@ -231,6 +248,7 @@ class Engine:
         """The end of the source: labels still on their way arrive."""
         if self._waiting is not None:
             self._arrive(self._waiting.drain())
+            self._tell_alarms()
             self.counts.pending = 0
 
     # Writing.
@@ -259,6 +277,20 @@ class Engine:
             self.outputs.events.write([json.dumps(event, ensure_ascii=False).encode() for event in new])
             reported[which] = len(log)
 
+    def _tell_alarms(self) -> None:
+        """Alarms on the stream itself not told before, to the user and to the sink."""
+        if self.watch is None:
+            return
+        new = self.watch.alarms[self._told :]
+        self._told += len(new)
+        for alarm in new:
+            self.progress.note(
+                f"{self.source.name}: {alarm['kind']} drift at event {alarm['event']:,} ({alarm['detector']})"
+            )
+        if self.outputs.events is not None:
+            messages = [json.dumps({"model": None, **alarm}, ensure_ascii=False).encode() for alarm in new]
+            self.outputs.events.write(messages)
+
     def _metrics_message(self) -> bytes:
         n_labels = self.source.schema.n_labels
         learners = {track.name: track.read("cumulative", n_labels) for track in self.tracks}
@@ -267,7 +299,10 @@ class Engine:
 
     def _report(self) -> None:
         n_labels = self.source.schema.n_labels
-        self.progress.advance(self.counts.read, lambda: {t.name: t.read("cumulative", n_labels) for t in self.tracks})
+        self.progress.advance(
+            self.counts.read,
+            lambda: {t.name: t.read("cumulative", n_labels) | {"drifts": len(t.drifts)} for t in self.tracks},
+        )
 
     # Checkpoints.
 
@@ -281,12 +316,16 @@ class Engine:
             "sinks": {name: sink.position() for name, sink in self.outputs.each().items()},
             "counts": vars(self.counts),
             "reported": self._reported,
+            "told": self._told,
+            **self._watchers(),
         }
         arrays: Arrays = {"schema": self.source.schema.to_array()}
         for number, track in enumerate(self.tracks):
             arrays |= nested(str(number), track.get_state())
         if self._waiting is not None:
             arrays |= nested("waiting", self._waiting.get_state())
+        if self.watch is not None:
+            arrays |= nested("watch", self.watch.get_state())
         return self.store.save(self.counts.read, manifest, arrays)
 
     def resume(self) -> bool:
@@ -295,7 +334,7 @@ class Engine:
         Raises
         ------
         CheckpointError
-            It was made by a run with other learners or another source.
+            It was made by a run with other learners, other detectors or another source.
         """
         assert self.store is not None
         found = self.store.latest()
@@ -311,17 +350,31 @@ class Engine:
                 sinks[name].resume(position)
         self.counts = Counts(**manifest["counts"])
         self._reported = manifest["reported"]
+        self._told = manifest.get("told", 0)
         for number, track in enumerate(self.tracks):
             track.set_state(below(str(number), arrays))
         if self._waiting is not None:
             self._waiting.set_state(below("waiting", arrays), self.source.schema)
+        if self.watch is not None:
+            self.watch.set_state(below("watch", arrays))
         return True
+
+    def _watchers(self) -> dict[str, Any]:
+        """Every detector, of the learners and of the stream."""
+        return {
+            "detectors": [parameters(track.detector) for track in self.tracks],
+            "watch": [] if self.watch is None else [parameters(detector) for detector in self.watch.detectors],
+        }
 
     def _check(self, path: str, manifest: Mapping[str, Any]) -> None:
         theirs = [{key: entry[key] for key in ("name", "class", "params")} for entry in manifest["learners"]]
         mine = [{"name": track.name, **describe(track.model)} for track in self.tracks]
+        # Earlier releases watched every learner by one detector, with its defaults, and no stream.
+        earlier = {"detectors": [parameters(build_detector("adwin"))] * len(mine), "watch": []}
+        watchers = json.loads(json.dumps(self._watchers()))
         for kind, there, here in (
             ("learners", theirs, json.loads(json.dumps(mine))),
+            *((kind, manifest.get(kind, earlier[kind]), watchers[kind]) for kind in earlier),
             ("source", manifest["source"]["name"], self.source.name),
         ):
             if there != here:

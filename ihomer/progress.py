@@ -177,6 +177,9 @@ class RichProgress:
             leader = max(rivals, key=lambda name: rivals[name])
             style = "bold green" if reference is None or rivals[leader] > reference else "bold yellow"
             text.append(f"{_METRIC_NAME} {leader} ").append(f"{rivals[leader]:.3f}", style)
+            n_drifts = int(self._shown[leader].get("drifts", 0))
+            if n_drifts:
+                text.append(f", {n_drifts:,} drift{'' if n_drifts == 1 else 's'}", "dim")
         if reference is not None:
             text.append(f" · {REFERENCE} " if text else f"{_METRIC_NAME} {REFERENCE} ", "dim")
             text.append(f"{reference:.3f}", "dim" if text else "")

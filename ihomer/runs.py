@@ -16,6 +16,8 @@ from ihomer.config import EvaluatePlan, Plan, RunPlan, command_line
 from ihomer.engine import Engine, Outputs
 from ihomer.evaluation.prequential import digest, make_tracks, order_name, ordered, to_result
 from ihomer.evaluation.result import Result, Run
+from ihomer.evaluation.significance import significance
+from ihomer.evaluation.watching import StreamWatch
 from ihomer.progress import Progress
 from ihomer.specs import build, parse
 from learners.base import Learner
@@ -24,32 +26,47 @@ from streams.source import Sink, Source
 
 
 def run_evaluation(plan: EvaluatePlan, progress: Progress) -> Result:
-    """Evaluate every learner of the plan on every data set, a data set after the other.
+    """Evaluate every learner of the plan on every data set, a data set after the other, each as often as it says.
 
-    Results are kept in ``plan.out`` after each data set. Ctrl-C ends the data set in hand after the batch in hand:
-    what was found so far is in the result, marked as interrupted, and with ``plan.resume`` a later call goes on from
-    there. A second Ctrl-C is a KeyboardInterrupt.
+    Results are kept in ``plan.out`` after each pass over a data set. Ctrl-C ends the pass in hand after the batch in
+    hand: what was found so far is in the result, marked as interrupted, and with ``plan.resume`` a later call goes on
+    from there. A second Ctrl-C is a KeyboardInterrupt.
     """
     folder = plan.checkpoint or (plan.out and plan.out / "checkpoint")
     result = _new_result(plan)
     if plan.resume and plan.out is not None:
         result = Result.merge([*_finished(plan.out), result])
     stores: list[CheckpointStore] = []
-    with ExitStack() as closing:
-        stop = closing.enter_context(_stopping(signal.SIGINT))
-        outputs = _open_outputs(closing, plan)
-        for number, spec in enumerate(plan.data):
-            source = open_source(spec, labels=plan.labels, on_error=plan.on_error)
-            closing.callback(source.close)
-            models = make_learners(plan.learner, plan.seed)
-            store = None if folder is None else CheckpointStore(folder / f"{number}-{source.name}")
+    with ExitStack() as stack:
+        stop = stack.enter_context(_stopping(signal.SIGINT))
+        outputs: Outputs | None = None
+        before: CheckpointStore | None = None
+        passes = [
+            (f"{number}-{{}}" if plan.repeats == 1 else f"{number}-{{}}-{turn}", spec, turn, turn_plan)
+            for number, spec in enumerate(plan.data)
+            for turn, turn_plan in enumerate(plan.each_repeat())
+        ]
+        for name, spec, turn, turn_plan in passes:
+            source = _source(stack, spec, plan)
+            models = make_learners(plan.learner, turn_plan.seed)
+            store = None if folder is None else CheckpointStore(folder / name.format(source.name))
             stores += [] if store is None else [store]
-            if _is_done(result.runs, source, order_name(plan.shuffle), models):
-                progress.note(f"{source.name}: done before")
-                _pass_over(store, outputs)
+            repeat = {} if plan.repeats == 1 else {"repeat": turn}
+            title = f"{source.name}, repeat {turn + 1} of {plan.repeats}" if repeat else source.name
+            if _is_done(result.runs, source, order_name(turn_plan.shuffle), repeat, models):
+                progress.note(f"{title}: done before")
+                before = store
                 continue
-            engine = _engine(plan, source, models, outputs, store, progress, stop)
-            result.runs += _go(engine, plan, digest(source))
+            if outputs is None:
+                outputs = _open_outputs(stack, plan)
+                _go_on_after(before, store, outputs)
+            if repeat:
+                progress.note(title)
+            engine = _engine(turn_plan, source, models, outputs, store, progress, stop)
+            found = _go(engine, turn_plan, digest(source))
+            for run in found:
+                run.data |= repeat
+            result.runs += found
             if plan.out is not None:
                 result.save_all(plan.out, report=False)
             if result.interrupted:
@@ -57,9 +74,13 @@ def run_evaluation(plan: EvaluatePlan, progress: Progress) -> Result:
     if not result.interrupted:
         for store in stores:
             store.clear()
-    if plan.out is not None:
-        result.save_all(plan.out)
-    _keep(result, plan)
+    try:
+        if plan.significance and not result.interrupted:
+            result.significance = significance(result, rope=plan.rope)
+    finally:
+        if plan.out is not None:
+            result.save_all(plan.out)
+        _keep(result, plan)
     return result
 
 
@@ -68,8 +89,7 @@ def run_stream(plan: RunPlan, progress: Progress) -> Result:
     result = _new_result(plan)
     with ExitStack() as closing:
         stop = closing.enter_context(_stopping(signal.SIGINT, signal.SIGTERM))
-        source = open_source(plan.source, labels=plan.labels, on_error=plan.on_error)
-        closing.callback(source.close)
+        source = _source(closing, plan.source, plan)
         outputs = _open_outputs(closing, plan)
         outputs.events = _sink(closing, plan.events_sink)
         outputs.metrics = _sink(closing, plan.metrics_sink)
@@ -118,6 +138,7 @@ def _engine(
         max_events=plan.max_events,
         window=plan.window,
         fading=plan.fading,
+        detector=plan.detector,
     )
     return Engine(
         ordered(source, plan.shuffle),
@@ -127,6 +148,7 @@ def _engine(
         delay=plan.delay,
         outputs=outputs,
         store=store,
+        watch=StreamWatch(plan.watch) if plan.watch else None,
         progress=progress,
         stop=stop,
         **settings,
@@ -160,6 +182,12 @@ def _stopping(*signals: signal.Signals) -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+def _source(closing: ExitStack, spec: str, plan: Plan) -> Source:
+    source = open_source(spec, labels=plan.labels, on_error=plan.on_error, payload=plan.payload)
+    closing.callback(source.close)
+    return source
+
+
 def _open_outputs(closing: ExitStack, plan: Plan) -> Outputs:
     return Outputs(predictions=_sink(closing, plan.predictions), dead_letters=_sink(closing, plan.dead_letters))
 
@@ -186,15 +214,23 @@ def _finished(folder: Path) -> list[Result]:
     return [earlier]
 
 
-def _is_done(runs: Sequence[Run], source: Source, order: str, models: dict[str, Learner]) -> bool:
-    same = [run for run in runs if run.stream == (source.name, order) and run.data.get("sha256") == digest(source)]
+def _is_done(
+    runs: Sequence[Run], source: Source, order: str, repeat: dict[str, int], models: dict[str, Learner]
+) -> bool:
+    same = [
+        run
+        for run in runs
+        if run.stream == (source.name, order)
+        and run.data.get("repeat") == repeat.get("repeat")
+        and run.data.get("sha256") == digest(source)
+    ]
     return {run.learner_name for run in same} >= set(models)
 
 
-def _pass_over(store: CheckpointStore | None, outputs: Outputs) -> None:
-    """Leave in the sinks what was written about a data set that is done."""
-    found = None if store is None else store.latest()
-    if found is not None:
+def _go_on_after(before: CheckpointStore | None, store: CheckpointStore | None, outputs: Outputs) -> None:
+    """Leave in the sinks what the passes wrote that are done, unless the one in hand has a checkpoint that knows."""
+    found = None if before is None else before.latest()
+    if found is not None and (store is None or store.latest() is None):
         for name, sink in outputs.each().items():
             if name in found[1]["sinks"]:
                 sink.resume(found[1]["sinks"][name])

@@ -17,12 +17,18 @@ if TYPE_CHECKING:
     from learners.base import Learner
 
 LEARNERS = {
+    "bernoulli-nb": "learners.naive_bayes:BernoulliNBClassifier",
+    "chain": "learners.chain:ClassifierChain",
     "ihomer": "ihomer.classifier:IHOMERClassifier",
+    "knn": "learners.knn:KNNClassifier",
     "linear": "learners.linear:LinearClassifier",
     "majority": "learners.baselines:MajorityClassifier",
+    "naive-bayes": "learners.naive_bayes:GaussianNBClassifier",
     "no-change": "learners.baselines:NoChangeClassifier",
 }
 """The learners that have a name, and where their classes are."""
+
+Made = typing.TypeVar("Made")
 
 _OPENING, _CLOSING, _QUOTES = "([{", ")]}", "\"'"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -178,7 +184,10 @@ def values(spec: str | LearnerSpec) -> dict[str, Any]:
         The learner has no such parameter, or the text is no value of its type.
     """
     spec = parse(spec) if isinstance(spec, str) else spec
-    cls = learner_class(spec)
+    return _values(spec, learner_class(spec))
+
+
+def _values(spec: LearnerSpec, cls: type) -> dict[str, Any]:
     known = _parameters(cls)
     hints = _hints(cls)
     found = {}
@@ -212,8 +221,31 @@ def build(spec: str | LearnerSpec, seed: int | None = None) -> Learner:
         The specification is wrong, or the learner refuses a value.
     """
     spec = parse(spec) if isinstance(spec, str) else spec
-    cls = learner_class(spec)
-    given = values(spec)
+    return make(spec, learner_class(spec), seed=seed)
+
+
+def make(
+    spec: LearnerSpec, cls: type[Made], *, seed: int | None = None, objects: Mapping[str, Any] | None = None
+) -> Made:
+    """An object of a class, with the parameters of a specification.
+
+    Parameters
+    ----------
+    spec
+        Its parameters; the name is for messages.
+    cls
+        Its constructor says what they are.
+    seed
+        As in `build`.
+    objects
+        Parameters that are no text; they stand above those of the specification.
+
+    Raises
+    ------
+    SpecError
+        The class has no such parameter, or refuses its value.
+    """
+    given = {**_values(spec, cls), **(objects or {})}
     known = _parameters(cls)
     if seed is not None and "seed" in known:
         given.setdefault("seed", seed)
@@ -235,7 +267,11 @@ def describe(name: str) -> dict[str, Any]:
     Its keys are ``name``, ``class``, ``summary`` and ``parameters``. A parameter is an object of ``name``, ``type``,
     ``required``, ``default`` and ``meaning``, which is the first sentence that the class says about it.
     """
-    cls = learner_class(name)
+    return describe_class(name, learner_class(name))
+
+
+def describe_class(name: str, cls: type) -> dict[str, Any]:
+    """The object of `describe` for a class that is called ``name``."""
     documentation = inspect.getdoc(cls) or ""
     meanings = dict(_documented(documentation))
     return {

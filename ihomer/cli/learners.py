@@ -42,20 +42,24 @@ def info(
     """
     from ihomer import specs
 
-    learner = specs.describe(name)
+    show_class(specs.describe(name), "--learner", as_json=as_json)
+
+
+def show_class(described: dict[str, Any], flag: str, *, as_json: bool) -> None:
+    """What a class is and takes, and how ``flag`` gives it a parameter."""
     if as_json:
-        print_json(learner)
+        print_json(described)
         return
     from rich.text import Text
 
     screen = console()
-    screen.print(Text(learner["name"], "bold"), Text(learner["class"], "dim"))
-    screen.print(Text(learner["summary"]))
-    if not learner["parameters"]:
+    screen.print(Text(described["name"], "bold"), Text(described["class"], "dim"))
+    screen.print(Text(described["summary"]))
+    if not described["parameters"]:
         screen.print("It has no parameters.")
         return
     table = plain_table("parameter", "default", "type", "meaning")
-    for parameter in learner["parameters"]:
+    for parameter in described["parameters"]:
         table.add_row(
             Text(parameter["name"], "bold"),
             _default(parameter),
@@ -63,8 +67,8 @@ def info(
             Text(parameter["meaning"]),
         )
     screen.print(table)
-    first = learner["parameters"][0]
-    screen.print(Text(f"--learner {name}:{first['name']}={_default(first)},…", "dim"))
+    first = described["parameters"][0]
+    screen.print(Text(f"{flag} {described['name']}:{first['name']}={_default(first)},…", "dim"))
 
 
 def _default(parameter: dict[str, Any]) -> str:

@@ -33,6 +33,15 @@ Labels = Annotated[
         rich_help_panel=STREAM,
     ),
 ]
+Payload = Annotated[
+    str | None,
+    typer.Option(
+        "--payload",
+        metavar="FIELD",
+        help="A field of text among the features from which features are still to be extracted; it is none itself.",
+        rich_help_panel=STREAM,
+    ),
+]
 MaxEvents = Annotated[
     int | None,
     typer.Option("--max-events", metavar="N", help=with_default("Stop after N events.", "all"), rich_help_panel=STREAM),
@@ -91,6 +100,26 @@ Fading = Annotated[
         "--fading",
         metavar="FACTOR",
         help=with_default("Fading metrics weigh an event by this factor less with each one after it.", 0.999),
+        rich_help_panel=SCORES,
+    ),
+]
+Detector = Annotated[
+    str | None,
+    typer.Option(
+        "--detector",
+        metavar="X",
+        help=with_default("What watches the loss of every learner for drift: name or name:key=value,…", "adwin"),
+        rich_help_panel=SCORES,
+    ),
+]
+Watch = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--watch",
+        metavar="A,B",
+        help=with_default(
+            "Watch the stream itself for drift: labels, features, or detectors of these; may be repeated.", "nothing"
+        ),
         rich_help_panel=SCORES,
     ),
 ]

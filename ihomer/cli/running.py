@@ -41,6 +41,7 @@ def evaluate(
     ] = None,
     config: options.Config = None,
     labels: options.Labels = None,
+    payload: options.Payload = None,
     max_events: options.MaxEvents = None,
     shuffle: options.Shuffle = None,
     delay: options.Delay = None,
@@ -49,6 +50,39 @@ def evaluate(
     baselines: options.Baselines = None,
     window: options.Window = None,
     fading: options.Fading = None,
+    detector: options.Detector = None,
+    watch: options.Watch = None,
+    repeats: Annotated[
+        int | None,
+        typer.Option(
+            "--repeats",
+            metavar="N",
+            help=options.with_default(
+                "Run N times and show mean ± standard deviation; repeat i takes the random order --shuffle + i and the"
+                " seed --seed + i. Both count from 0; with --seed alone the order stays that of the file.",
+                1,
+            ),
+            rich_help_panel=options.SCORES,
+        ),
+    ] = None,
+    significance: Annotated[
+        bool | None,
+        typer.Option(
+            "--significance",
+            help="Test whether the learners differ over the data sets: ranks, Friedman, Nemenyi, Bayesian signed-rank.",
+            show_default=False,
+            rich_help_panel=options.SCORES,
+        ),
+    ] = None,
+    rope: Annotated[
+        float | None,
+        typer.Option(
+            "--rope",
+            metavar="R",
+            help=options.with_default("Differences of no more than R count as none in the Bayesian test.", 0.01),
+            rich_help_panel=options.SCORES,
+        ),
+    ] = None,
     out: Annotated[
         str | None,
         typer.Option(
@@ -85,6 +119,7 @@ def evaluate(
     [bold]Examples[/]
       ihomer evaluate --data yeast --out results
       ihomer evaluate --data yeast,emotions --learner ihomer,linear:l2=0.001
+      ihomer evaluate --data flags,birds,yeast --repeats 5 --significance
       ihomer evaluate --data events.jsonl.gz --delay 100 --json
       ihomer evaluate --config plan.yaml --max-events 1000 --dry-run
     """
@@ -121,6 +156,7 @@ def run(
     ] = None,
     config: options.Config = None,
     labels: options.Labels = None,
+    payload: options.Payload = None,
     max_events: options.MaxEvents = None,
     shuffle: options.Shuffle = None,
     delay: options.Delay = None,
@@ -133,6 +169,8 @@ def run(
     baselines: options.Baselines = None,
     window: options.Window = None,
     fading: options.Fading = None,
+    detector: options.Detector = None,
+    watch: options.Watch = None,
     predictions: Annotated[
         str | None,
         typer.Option(
@@ -213,7 +251,7 @@ def _settings(flags: dict[str, Any]) -> dict[str, Any]:
     """Flags by the names that plans use."""
     settings = {**flags, "json": flags["as_json"]}
     del settings["as_json"]
-    for name in ("data", "learner"):
+    for name in ("data", "learner", "watch"):
         if isinstance(settings.get(name), list):
             settings[name] = ",".join(settings[name]) or None
     return settings
@@ -240,7 +278,7 @@ def _look_at(sources: Sequence[str], plan: Plan) -> None:
         if source == "-" or path.is_fifo() or path.is_char_device():
             continue
         try:
-            open_source(source, labels=plan.labels, on_error=plan.on_error).close()
+            open_source(source, labels=plan.labels, on_error=plan.on_error, payload=plan.payload).close()
         except DecodeError:
             raise
         except (FileNotFoundError, LookupError, ValueError) as error:
@@ -270,6 +308,10 @@ def _tell(plan: Plan, found: Result) -> None:
         return
     screen = console(stderr=plan.writes_to_stdout)
     screen.print(found.table())
+    if found.significance:
+        from ihomer.cli.significance import tables
+
+        screen.print(tables(found.significance))
     out = getattr(plan, "out", None)
     for what, given, name in (("report", plan.report, "report.html"), ("result", plan.result, "result.json")):
         file = given or (out and out / name)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -12,9 +13,11 @@ from typing import Any, Literal
 import numpy as np
 
 from ihomer.checkpoint import CheckpointStore, describe
+from ihomer.detectors import AnyDetector, build, parameters
 from ihomer.engine import Engine, Outputs
 from ihomer.evaluation.result import Result, Run
-from ihomer.evaluation.track import Track
+from ihomer.evaluation.track import SCOPES, Track
+from ihomer.evaluation.watching import StreamWatch
 from ihomer.hierarchy import LabelHierarchy
 from ihomer.progress import Progress
 from learners import MajorityClassifier, NoChangeClassifier
@@ -26,6 +29,9 @@ from streams.source import Source
 
 _POINTS = 200
 """Points that a curve of known length gets."""
+
+_LABEL_CURVES = 100
+"""Labels whose calibration curve is kept, those that were present most often."""
 
 
 def evaluate(
@@ -40,6 +46,9 @@ def evaluate(
     delay: int | np.timedelta64 = 0,
     window: int = 1000,
     fading: float = 0.999,
+    detector: str | AnyDetector = "adwin",
+    watch: str | Sequence[str | AnyDetector] = (),
+    further_metrics: bool = True,
     on_error: Literal["fail", "skip"] = "fail",
     predictions: Any = None,
     dead_letters: Any = None,
@@ -69,6 +78,12 @@ def evaluate(
         Labels come so many answered events later, or so much event time (`numpy.timedelta64`).
     window, fading
         Length of the sliding window in events, and the factor by which an older event weighs less in faded metrics.
+    detector
+        What watches the loss of every learner: a name, a specification, or a detector of change in a number.
+    watch
+        What of the stream itself is watched: ``labels``, ``features``, both, or such detectors; see `StreamWatch`.
+    further_metrics
+        Whether ranking, single-label metrics and calibration are told beside the multi-label metrics.
     on_error
         ``fail``: an event that cannot be read ends the run; ``skip``: it is counted and goes to ``dead_letters``.
     predictions, dead_letters
@@ -99,12 +114,22 @@ def evaluate(
     try:
         engine = Engine(
             ordered(source, shuffle),
-            make_tracks(models, source, baselines=baselines, max_events=max_events, window=window, fading=fading),
+            make_tracks(
+                models,
+                source,
+                baselines=baselines,
+                max_events=max_events,
+                window=window,
+                fading=fading,
+                detector=detector,
+                further_metrics=further_metrics,
+            ),
             batch_size=batch_size,
             max_events=max_events,
             delay=delay,
             outputs=outputs,
             store=None if checkpoint is None else CheckpointStore(checkpoint),
+            watch=StreamWatch(watch) if watch else None,
             progress=progress,
         )
         ended = engine.run(resume=resume)
@@ -140,6 +165,8 @@ def make_tracks(
     max_events: int | None = None,
     window: int = 1000,
     fading: float = 0.999,
+    detector: str | AnyDetector = "adwin",
+    further_metrics: bool = True,
 ) -> list[Track]:
     """A track for every learner, and for the two baselines unless a learner has their name."""
     lengths = [length for length in (source.n_events, max_events) if length is not None]
@@ -147,7 +174,16 @@ def make_tracks(
     rivals: dict[str, Learner] = {"no-change": NoChangeClassifier(), "majority": MajorityClassifier()}
     everyone = {**models, **{name: model for name, model in rivals.items() if baselines and name not in models}}
     return [
-        Track(name, model, baseline=name not in models, spacing=spacing, window=window, fading=fading)
+        Track(
+            name,
+            model,
+            baseline=name not in models,
+            spacing=spacing,
+            window=window,
+            fading=fading,
+            detector=detector,
+            further_metrics=further_metrics,
+        )
         for name, model in everyone.items()
     ]
 
@@ -165,7 +201,7 @@ def to_result(engine: Engine, *, order: str, sha256: str | None, ended: bool) ->
     """What an engine has found so far, a run a track."""
     schema, counts = engine.source.schema, engine.counts
     n_labelled = counts.scored + counts.pending
-    data = {
+    data: dict[str, Any] = {
         "name": engine.source.name,
         "sha256": sha256,
         "n_events": counts.read,
@@ -174,41 +210,93 @@ def to_result(engine: Engine, *, order: str, sha256: str | None, ended: bool) ->
         "cardinality": counts.present / n_labelled if n_labelled else 0.0,
         "order": order,
     }
-    rate = {track.name: counts.read / track.wall_s if track.wall_s else 0.0 for track in engine.tracks}
-    return [
-        Run(
-            data=dict(data),
-            learner=_learner(track),
-            counts=counts.as_dict(),
-            metrics=track.read("cumulative", schema.n_labels),
-            time={"wall_s": track.wall_s, "cpu_s": track.cpu_s, "events_per_s": rate[track.name]},
-            model_bytes=track.model.nbytes,
-            drifts=list(track.drifts),
-            restructures=list(track.model.events_),
-            baseline=track.baseline,
-            per_label=_per_label(track, schema),
-            window=track.read("window", schema.n_labels),
-            window_size=track.metrics.window,
-            hierarchy=_hierarchy(track),
-            interrupted=not ended,
-            curve=list(track.curve),
+    # A source that is not shuffled and knows where it changes: the synthetic ones do.
+    drifts = getattr(engine.source, "drifts", None)
+    if drifts:
+        data["drifts"] = [asdict(drift) for drift in drifts]
+    if engine.watch is not None:
+        data["watch"] = [type(detector).__name__ for detector in engine.watch.detectors]
+        data["alarms"] = list(engine.watch.alarms)
+    runs = []
+    for track in engine.tracks:
+        metrics = track.read("cumulative", schema.n_labels)
+        calibration = _calibration(track, schema)
+        if calibration is not None:
+            metrics["ece"] = calibration["ece"]
+        rate = counts.read / track.wall_s if track.wall_s else 0.0
+        runs.append(
+            Run(
+                data=dict(data),
+                learner=_learner(track),
+                counts=counts.as_dict(),
+                metrics=metrics,
+                time={"wall_s": track.wall_s, "cpu_s": track.cpu_s, "events_per_s": rate},
+                model_bytes=track.model.nbytes,
+                drifts=list(track.drifts),
+                restructures=list(track.model.events_),
+                baseline=track.baseline,
+                per_label=_per_label(track, schema, calibrated=calibration is not None),
+                window=track.read("window", schema.n_labels),
+                window_size=track.metrics.window,
+                calibration=calibration,
+                ranking=_ranking(track),
+                hierarchy=_hierarchy(track),
+                interrupted=not ended,
+                curve=_curve(track, metrics),
+            )
         )
-        for track in engine.tracks
-    ]
+    return runs
 
 
 def _learner(track: Track) -> dict[str, Any]:
     described = describe(track.model)
     params = described["params"]
-    return {"name": track.name, "class": described["class"], "params": params, "seed": params.get("seed")}
+    learner = {"name": track.name, "class": described["class"], "params": params, "seed": params.get("seed")}
+    detector = parameters(track.detector)
+    return learner if detector == parameters(build("adwin")) else learner | {"detector": detector}
 
 
-def _per_label(track: Track, schema: Schema) -> list[dict[str, Any]]:
-    columns = {name: values.tolist() for name, values in track.metrics.per_label(schema.n_labels).items()}
+def _curve(track: Track, metrics: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The points, without what cannot be told at the end: a stream of many labels may begin with one an event."""
+    gone = {key for point in track.curve for key in point[SCOPES[0]]} - metrics.keys()
     return [
-        {"label": label, **{name: values[number] for name, values in columns.items()}}
-        for number, label in enumerate(schema.label_names)
+        {"event": point["event"]}
+        | {scope: {key: value for key, value in point[scope].items() if key not in gone} for scope in SCOPES}
+        if gone
+        else point
+        for point in track.curve
     ]
+
+
+def _calibration(track: Track, schema: Schema) -> dict[str, Any] | None:
+    curve = None if track.calibration is None else track.calibration.curve(schema.n_labels)
+    return curve if curve and curve["n_cells"] else None
+
+
+def _ranking(track: Track) -> dict[str, int]:
+    ranking = track.ranking
+    if ranking is None or not ranking.n_ranked + ranking.n_without_label:
+        return {}
+    return {"n_ranked": ranking.n_ranked, "n_without_label": ranking.n_without_label}
+
+
+def _per_label(track: Track, schema: Schema, *, calibrated: bool) -> list[dict[str, Any]]:
+    columns = track.metrics.per_label(schema.n_labels)
+    entries = _entries({"label": schema.label_names, **{name: values.tolist() for name, values in columns.items()}})
+    if track.calibration is None or not calibrated:
+        return entries
+    thresholds = {name: values.tolist() for name, values in track.calibration.thresholds(schema.n_labels).items()}
+    errors = track.calibration.errors(schema.n_labels)
+    for entry, further in zip(entries, _entries({**thresholds, "ece": errors.tolist()}), strict=False):
+        entry |= further
+    drawn = np.argsort(-columns["support"][: len(errors)], kind="stable")[:_LABEL_CURVES].tolist()
+    for number, curve in zip(drawn, track.calibration.curves(schema.n_labels, drawn), strict=True):
+        entries[number]["calibration"] = curve
+    return entries
+
+
+def _entries(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _hierarchy(track: Track) -> dict[str, Any] | None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
+
+from ihomer.evaluation.result import SCOPES
+from ihomer.report.svg import SETTINGS, stripped
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 WIDTH, HEIGHT = 380, 232
 """Size of a panel in CSS pixels at which its text has the size of the page's small print."""
@@ -43,7 +47,14 @@ class Line:
     restructures: Sequence[int] = field(default=())
 
 
-def panel(metric: str, title: str, lines: Sequence[Line], scopes: Sequence[str] = ("window", "cumulative")) -> Markup:
+def panel(
+    metric: str,
+    title: str,
+    lines: Sequence[Line],
+    scopes: Sequence[str] = ("window", "cumulative"),
+    known: Sequence[int] = (),
+    alarms: Mapping[str, Sequence[int]] | None = None,
+) -> Markup:
     """SVG of one metric over the stream, or nothing where no line has a point.
 
     Parameters
@@ -56,6 +67,10 @@ def panel(metric: str, title: str, lines: Sequence[Line], scopes: Sequence[str] 
         From the front to the back.
     scopes
         From the back to the front.
+    known
+        Events at which the stream itself says that it changes.
+    alarms
+        Events at which a detector said so of the stream itself, by kind, a word.
     """
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -75,7 +90,7 @@ def panel(metric: str, title: str, lines: Sequence[Line], scopes: Sequence[str] 
         return Markup("")
     low, high = _limits([value for _, points in series for _, value in points])
     last = max(event for _, points in series for event, _ in points)
-    with rc_context({"svg.fonttype": "none", "path.simplify": True, "path.simplify_threshold": 0.4}):
+    with rc_context(SETTINGS):
         figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72)
         FigureCanvasSVG(figure)
         axes = figure.add_axes((38 / WIDTH, 24 / HEIGHT, 1 - 54 / WIDTH, 1 - 34 / HEIGHT))
@@ -87,6 +102,13 @@ def panel(metric: str, title: str, lines: Sequence[Line], scopes: Sequence[str] 
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.tick_params(length=0, labelsize=11)
         axes.grid(axis="y", gid="grid")
+        for event in [event for event in known if event <= last]:
+            axes.plot([event, event], [0.0, 1.0], transform=axes.get_xaxis_transform(), gid="known")
+        for kind, found in (alarms or {}).items():
+            places = [event for event in found if event <= last]
+            if places:
+                bottom = 1.0 - _TALLEST_MARK if len(places) > _MANY_MARKS else 0.0
+                _mark(axes, places, bottom, 1.0, f"alarm {kind}")
         for line in reversed(lines):
             upper = 1.0 - _TALLEST_MARK if len(line.drifts) > _MANY_MARKS else 0.0
             for kind, events, bottom, top in (
@@ -94,14 +116,19 @@ def panel(metric: str, title: str, lines: Sequence[Line], scopes: Sequence[str] 
                 ("restructure", line.restructures, 0.0, _TALLEST_MARK),
             ):
                 if events:
-                    x = [place for event in events for place in (event, event, math.nan)]
-                    y = [bottom, top, math.nan] * len(events)
-                    axes.plot(x, y, transform=axes.get_xaxis_transform(), gid=f"{kind} {line.style}")
+                    _mark(axes, events, bottom, top, f"{kind} {line.style}")
         for name, points in series:
             axes.plot([event for event, _ in points], [value for _, value in points], gid=name)
         file = io.StringIO()
         figure.savefig(file, format="svg")
-    return _stripped(file.getvalue(), _description(metric, title, lines))
+    kinds = ("grid", "known", "alarm", "drift", "restructure", *SCOPES)
+    return stripped(file.getvalue(), (WIDTH, HEIGHT), _description(metric, title, lines), kinds)
+
+
+def _mark(axes: Axes, events: Sequence[int], bottom: float, top: float, name: str) -> None:
+    """Upright lines at events, between two shares of the height."""
+    x = [place for event in events for place in (event, event, math.nan)]
+    axes.plot(x, [bottom, top, math.nan] * len(events), transform=axes.get_xaxis_transform(), gid=name)
 
 
 def _has(point: Mapping[str, Any], scope: str, metric: str) -> bool:
@@ -123,36 +150,3 @@ def _description(metric: str, title: str, lines: Sequence[Line]) -> str:
         if line.curve and _has(line.curve[-1], "cumulative", metric)
     ]
     return f"{title} over the stream. At the end, over all events: {', '.join(ends)}."
-
-
-def _stripped(drawing: str, description: str) -> Markup:
-    """The lines and tick texts of matplotlib's SVG, without its styles, identifiers and spare digits."""
-    space = "{http://www.w3.org/2000/svg}"
-    grid, marks, lines, texts = [], [], [], []
-    for group in ElementTree.fromstring(drawing).iter(f"{space}g"):
-        name = group.get("id", "")
-        kind = name.partition(" ")[0]
-        for path in group.findall(f"{space}path"):
-            element = f'<path class="{escape(name)}" d="{_rounded(path.get("d", ""))}"/>'
-            if kind == "grid":
-                grid.append(element)
-            elif kind in ("drift", "restructure"):
-                marks.append(element)
-            elif kind in ("cumulative", "window", "fading"):
-                lines.append(element)
-        for text in group.findall(f"{space}text"):
-            found = re.search(r"text-anchor: (\w+)", text.get("style", ""))
-            x, y = float(text.get("x", "0")), float(text.get("y", "0"))
-            anchor = found.group(1) if found else "start"
-            texts.append(f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text.text or "")}</text>')
-    content = "".join((*grid, *marks, *lines, *texts))
-    return Markup(
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(description)}">'
-        f"<title>{escape(description)}</title>{content}</svg>"
-    )
-
-
-def _rounded(path: str) -> str:
-    """A path with one decimal and no spare blanks."""
-    numbers = re.sub(r"-?\d+\.\d+", lambda found: f"{float(found.group()):.1f}".removesuffix(".0"), path)
-    return re.sub(r"\s*([MLz])\s*", r"\1", numbers).strip()

@@ -14,7 +14,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const sign = order === "ascending" ? 1 : -1;
       const rows = order === "none" ? original : [...original].sort((a, b) => {
         const [x, y] = [value(a), value(b)];
-        const [m, n] = [x, y].map((text) => Number(text.replaceAll(",", "")));
+        const [m, n] = [x, y].map((text) => Number(text.split("±")[0].replaceAll(",", "")));
         if (Number.isNaN(m) || Number.isNaN(n)) {
           return Number.isNaN(m) && Number.isNaN(n) ? sign * x.localeCompare(y) : Number.isNaN(m) ? 1 : -1;
         }

@@ -14,9 +14,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ihomer.evaluation.result import EVENTS_PER_SECOND, METRICS, MODEL_BYTES, SHOWN, Metric, Result, Run
-from ihomer.report import tree
+from ihomer.evaluation.repeats import MeanRun, averaged
+from ihomer.evaluation.result import EVENTS_PER_SECOND, METRICS, MODEL_BYTES, Metric, Result, Run, shown
+from ihomer.report import comparison, drifts, probabilities, tree
 from ihomer.report.curves import Line, panel
+
+RANKING = tuple(f"{key}_at_{k}" for key in ("precision", "ndcg", "psp") for k in (1, 3, 5))
+"""Metrics of the table of rankings, where a run has them."""
 
 N_COLOURS = 8
 """Colours of the style sheet; more learners go round again with other dashes."""
@@ -40,6 +44,7 @@ class Cell:
 
     text: str
     best: bool = False
+    deviation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,7 @@ class Row:
 
 def page(result: Result) -> str:
     """The page of a result."""
+    result = averaged(result)
     styles = _styles(result)
     titles = result.learner_titles()
     streams = [
@@ -75,10 +81,17 @@ def page(result: Result) -> str:
         streams=streams,
         folded=len(streams) > MOST_OPEN,
         overview=_overview(result, titles, styles) if len(streams) > 1 else None,
-        metrics=[METRICS[key] for key in SHOWN],
+        comparisons=comparison.sections(result.significance, styles),
+        comparison_notes=list(dict.fromkeys(note for found in result.significance.values() for note in found.notes)),
+        metrics=[METRICS[key] for key in dict.fromkeys(key for stream in streams for key in stream["shown"])],
+        n_repeats=max((len(run.repeats) for run in result.runs if isinstance(run, MeanRun)), default=0),
+        calibrated=any(stream["calibration"] for stream in streams),
         window_sizes=sorted({run.window_size for run in result.runs if run.window_size}),
         styles=list(dict.fromkeys(styles.values())),
+        alarm_styles=list(dict.fromkeys(f"alarm {kind}" for stream in streams for kind, _ in stream["alarm_kinds"])),
+        watched=any(stream["watched"] for stream in streams),
         most_events=MOST_EVENTS,
+        most_labels=MOST_LABELS,
         restructured=any(run.restructures for run in result.runs),
     )
 
@@ -116,12 +129,9 @@ def _stream(
     """Everything that the section of one stream shows."""
     runs = [result.runs[number] for number in numbers]
     names = [titles[number] for number in numbers]
-    columns = [
-        *(METRICS[key] for key in SHOWN if any(key in run.metrics for run in runs)),
-        EVENTS_PER_SECOND,
-        MODEL_BYTES,
-    ]
-    best = {metric.key: result.best(metric, numbers) for metric in columns}
+    keys = shown(runs)
+    columns = [*_found(runs, keys), EVENTS_PER_SECOND, MODEL_BYTES]
+    at_k = _found(runs, RANKING) if runs[0].data.get("n_labels") != 1 else []
     many = len(result.streams()) > MOST_OPEN
     lines = [
         Line(
@@ -133,7 +143,8 @@ def _stream(
         )
         for title, run in zip(names, runs, strict=True)
     ]
-    panels = [(METRICS[key], panel(key, METRICS[key].title, lines)) for key in SHOWN]
+    known, alarms = drifts.known(runs[0]), drifts.by_kind(runs[0])
+    panels = [(METRICS[key], panel(key, METRICS[key].title, lines, known=known, alarms=alarms)) for key in keys]
     data = runs[0].data
     facts = [(data.get("n_events"), "events"), (data.get("n_features"), "features"), (data.get("n_labels"), "labels")]
     cardinality = data.get("cardinality")
@@ -143,24 +154,29 @@ def _stream(
         "data": data,
         "facts": [f"{count:,} {what}" for count, what in facts if count is not None]
         + ([f"{cardinality:.2f} labels per event"] if cardinality is not None else [])
-        + ["in the order of the file" if data.get("order", "file") == "file" else str(data["order"])],
+        + [_order(runs[0])],
         "interrupted": any(run.interrupted for run in runs),
         "short": _short(result, numbers, titles),
+        "shown": keys,
         "columns": columns,
-        "rows": [
-            Row(
-                title,
-                styles[title],
-                run.baseline,
-                run.interrupted,
-                [Cell(metric.text(run.value(metric)), number in best[metric.key]) for metric in columns],
-            )
-            for title, run, number in zip(names, runs, numbers, strict=True)
-        ],
+        "rows": _rows(result, numbers, titles, styles, columns),
+        "ranking": {
+            "columns": at_k,
+            "rows": _rows(result, [n for n in numbers if result.runs[n].ranking], titles, styles, at_k),
+            "n_ranked": max(run.ranking.get("n_ranked", 0) for run in runs),
+            "n_without_label": max(run.ranking.get("n_without_label", 0) for run in runs),
+        },
+        "calibration": probabilities.calibration(runs, names, styles),
+        "thresholds": probabilities.thresholds(runs, names, styles),
         "all_metrics": _all_metrics(result, numbers),
         "heads": [(title, styles[title]) for title in names],
         "panels": [(metric, drawing) for metric, drawing in panels if drawing],
         "n_drifts": sum(len(run.drifts) for run in runs),
+        "n_known": len(known),
+        "alarm_kinds": drifts.legend(runs[0]),
+        "watched": bool(data.get("watch")),
+        "of_stream": drifts.sentences(runs[0]),
+        "detection": drifts.scores(runs, names, styles),
         "n_restructures": sum(len(run.restructures) for run in runs),
         "happened": [(title, styles[title], _happened(run)) for title, run in zip(names, runs, strict=True)],
         "labels": _labels(runs),
@@ -175,9 +191,46 @@ def _stream(
     }
 
 
+def _found(runs: Sequence[Run], keys: Sequence[str]) -> list[Metric]:
+    """Those of the metrics that at least one run has."""
+    return [METRICS[key] for key in keys if any(key in run.metrics for run in runs)]
+
+
+def _rows(
+    result: Result,
+    numbers: Sequence[int],
+    titles: Sequence[str],
+    styles: Mapping[str, str],
+    columns: Sequence[Metric],
+) -> list[Row]:
+    """A row for each of the runs ``numbers``, the best of each column marked."""
+    best = {metric.key: result.best(metric, numbers) for metric in columns}
+    rows = []
+    for number in numbers:
+        run, title = result.runs[number], titles[number]
+        cells = [_cell(run, metric, number in best[metric.key]) for metric in columns]
+        rows.append(Row(title, styles[title], run.baseline, run.interrupted, cells))
+    return rows
+
+
+def _cell(run: Run, metric: Metric, best: bool) -> Cell:
+    deviation = run.deviation.get(metric.key) if isinstance(run, MeanRun) else None
+    return Cell(metric.text(run.value(metric)), best, "" if deviation is None else metric.text(deviation))
+
+
+def _order(run: Run) -> str:
+    """In which order the events came, in words."""
+    kind, _, seed = run.stream[1].partition(":")
+    if kind == "shuffled":
+        words = f"in random order, seed{'s' if '..' in seed else ''} {seed.replace('..', ' to ')}"
+    else:
+        words = "in the order of the file" if kind == "file" else run.stream[1]
+    return f"{words}, mean of {len(run.repeats)} repeats" if isinstance(run, MeanRun) else words
+
+
 def _short(result: Result, numbers: Sequence[int], titles: Sequence[str]) -> str:
     """Who leads, in one sentence that the table below it proves."""
-    metric = METRICS[SHOWN[0]]
+    metric = METRICS[shown([result.runs[number] for number in numbers])[0]]
     scores = {number: value for number in numbers if (value := result.runs[number].value(metric)) is not None}
     learners = {number: value for number, value in scores.items() if not result.runs[number].baseline}
     baselines = {number: value for number, value in scores.items() if result.runs[number].baseline}
@@ -203,7 +256,7 @@ def _all_metrics(result: Result, numbers: Sequence[int]) -> list[tuple[Metric, b
         metric = METRICS.get(key, Metric(key, key, "higher"))
         best = result.best(metric, numbers) if key in METRICS else set()
         cells = [
-            (Cell(metric.text(run.value(metric)), number in best), metric.text(_finite(run.window.get(key))))
+            (_cell(run, metric, number in best), metric.text(_finite(run.window.get(key))))
             for number, run in zip(numbers, runs, strict=True)
         ]
         rows.append((metric, key in METRICS, cells))
@@ -217,6 +270,12 @@ def _happened(run: Run) -> list[str]:
         scored = run.counts.get("scored")
         so_far = "" if scored is None else f" after {scored:,} scored events"
         sentences.append(f"Interrupted{so_far}; its numbers hold for these.")
+    if isinstance(run, MeanRun):
+        counts = [len(repeat.drifts) for repeat in run.repeats]
+        sentences.append(f"Drifts of its loss in each repeat: {', '.join(f'{count:,}' for count in counts)}.")
+        if any(repeat.restructures for repeat in run.repeats):
+            counts = [len(repeat.restructures) for repeat in run.repeats]
+            sentences.append(f"Structural changes: {', '.join(f'{count:,}' for count in counts)}.")
     if run.drifts:
         places = [f"{drift['event']:,}" for drift in run.drifts[:6]]
         more = f" and {len(run.drifts) - 6} more" if len(run.drifts) > 6 else ""
@@ -262,17 +321,16 @@ def _events(
 ) -> list[tuple[int, str, str, str, str]]:
     """Drifts and structural changes in order: event, learner, its style, what, details."""
     events = []
-    for run, name in zip(runs, names, strict=True):
-        for happened, what in ((run.drifts, "drift of "), (run.restructures, "")):
+    logs = [(name, styles[name], run.drifts, run.restructures) for name, run in zip(names, runs, strict=True)]
+    for name, style, found, restructures in [*logs, ("the stream", "", drifts.alarms(runs[0]), [])]:
+        for happened, what in ((found, "drift of "), (restructures, "")):
             for entry in happened:
                 details = "; ".join(
                     f"{key.replace('_', ' ')} {_detail(value)}"
                     for key, value in entry.items()
                     if key not in ("event", "kind")
                 )
-                events.append(
-                    (int(entry["event"]), name, styles[name], what + str(entry.get("kind", "change")), details)
-                )
+                events.append((int(entry["event"]), name, style, what + str(entry.get("kind", "change")), details))
     return sorted(events, key=lambda event: event[0])
 
 
@@ -313,7 +371,7 @@ def _overview(result: Result, titles: Sequence[str], styles: Mapping[str, str]) 
     """Means and average ranks over the streams that every learner has, and each metric of each stream."""
     learners = sorted(dict.fromkeys(titles), key=lambda title: styles[title].startswith("b"))
     by_stream = {stream: {titles[number]: number for number in numbers} for stream, numbers in result.streams().items()}
-    metrics = [METRICS[key] for key in SHOWN if any(key in run.metrics for run in result.runs)]
+    metrics = _found(result.runs, shown(result.runs))
     means: dict[str, list[tuple[Cell, str]]] = {title: [] for title in learners}
     n_common = []
     for metric in metrics:
@@ -345,9 +403,7 @@ def _overview(result: Result, titles: Sequence[str], styles: Mapping[str, str]) 
                     name,
                     f"stream-{place + 1}",
                     [
-                        Cell(metric.text(result.runs[found[title]].value(metric)), found[title] in best)
-                        if title in found
-                        else Cell("–")
+                        _cell(result.runs[found[title]], metric, found[title] in best) if title in found else Cell("–")
                         for title in learners
                     ],
                 )

@@ -25,6 +25,9 @@ from streams.batch import Schema
 
 TOY = "tests.cli.toys:Toy"
 
+UNSAID = {"--quiet", "--json", "--dry-run", "--no-learn", "--significance"}
+"""Switches, whose default goes without saying."""
+
 
 @pytest.fixture
 def command(capsys, monkeypatch, tmp_path):
@@ -57,7 +60,7 @@ def test_help_is_quick_and_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    for name in ("evaluate", "run", "compare", "data", "learners", "show"):
+    for name in ("evaluate", "run", "compare", "data", "learners", "detectors", "show"):
         assert re.search(rf"^│ {name} +[A-Z]", done.stdout, re.M), name
 
 
@@ -65,7 +68,7 @@ def test_help_is_quick_and_imports_nothing_heavy():
     "words",
     [
         *(["evaluate"], ["run"], ["compare"], ["show"], ["data", "list"], ["data", "info"], ["data", "get"]),
-        *(["learners", "list"], ["learners", "info"]),
+        *(["learners", "list"], ["learners", "info"], ["detectors", "list"], ["detectors", "info"]),
     ],
 )
 def test_every_command_has_help(words):
@@ -78,11 +81,11 @@ def test_every_command_has_help(words):
 @pytest.mark.parametrize(("name", "plan"), [("evaluate", EvaluatePlan), ("run", RunPlan)])
 def test_help_tells_the_defaults_that_plans_have(name, plan):
     options = {flag: option for option in get_command(app).commands[name].params for flag in option.opts}
-    said = {"--baselines": "baselines", "--resume": "no-resume", "--learner": "ihomer"}
+    said = {"--baselines": "baselines", "--resume": "no-resume", "--learner": "ihomer", "--watch": "nothing"}
     for field, info in plan.model_fields.items():
         flag = f"--{(info.alias or field).replace('_', '-')}"
         assert flag in options
-        if info.is_required() or info.default is None or flag in {"--quiet", "--json", "--dry-run", "--no-learn"}:
+        if info.is_required() or info.default is None or flag in UNSAID:
             continue
         assert f"default: {said.get(flag, info.default)}]" in options[flag].help, flag
     assert set(options) - {
@@ -92,7 +95,9 @@ def test_help_tells_the_defaults_that_plans_have(name, plan):
     }
 
 
-@pytest.mark.parametrize("words", [[], ["data"], ["learners"], ["evaluate"], ["run"], ["compare"], ["show"]])
+@pytest.mark.parametrize(
+    "words", [[], ["data"], ["learners"], ["detectors"], ["evaluate"], ["run"], ["compare"], ["show"]]
+)
 def test_a_command_without_anything_shows_its_help(command, words):
     code, out, _ = command(*words)
     assert code == 2
@@ -125,11 +130,23 @@ def test_version(command):
             ["evaluate", "--data", "x", "--resume"],
             "--resume: must come with a folder to go on from (checkpoint or out)",
         ),
+        (["evaluate", "--data", "x", "--repeats", "0"], "--repeats: must be at least 1, got 0"),
+        (["evaluate", "--data", "-", "--repeats", "2"], "--repeats: must be 1 for standard input, which is read once"),
+        (["evaluate", "--data", "x,y", "--rope", "-1"], "--rope: must be at least 0, got -1"),
+        (["evaluate", "--data", "x,y", "--rope", "nan"], "--rope: must be at least 0, got nan"),
+        (
+            ["evaluate", "--data", "x", "--significance"],
+            "--significance: must come with at least 2 data sets, got 1",
+        ),
+        (
+            ["evaluate", "--data", "x,y", "--learner", "linear", "--no-baselines", "--significance"],
+            "--significance: must come with at least 2 learners, got 1 and no baselines",
+        ),
         (["evaluate", "--data", "x,x"], "--data: must differ from each other, got 'x' twice"),
         (["evaluate", "--quiet"], "--data: must be given, here or in a configuration file"),
         (
             ["evaluate", "--data", "x", "--learner", "linaer"],
-            "--learner: linaer: learner must be one of ihomer, linear,",
+            "--learner: linaer: learner must be one of ",
         ),
         (
             ["evaluate", "--data", "x", "--learner", f"{TOY}:rate=0"],
@@ -149,7 +166,7 @@ def test_version(command):
         ),
         (
             ["learners", "info", "linaer"],
-            "linaer: learner must be one of ihomer, linear, majority, no-change or package",
+            "linaer: learner must be one of ",
         ),
         (["compare", "nowhere.json", "nowhere.json"], "nowhere.json: no such file or directory"),
         (["show", "nowhere.ckpt"], "nowhere.ckpt: no such file or directory"),
@@ -493,6 +510,52 @@ def test_evaluate_leaves_three_files_and_resume_finds_them(command, toy_file, tm
     assert (tmp_path / "results" / "curves.parquet").stat().st_size > 0
     assert (tmp_path / "results" / "report.html").stat().st_size > 0
     assert json.loads(command(*words, "--resume")[1])["runs"] == found["runs"]
+
+
+def test_evaluate_compares_learners_over_data_sets(command, toy_file, tmp_path):
+    lines = (tmp_path / toy_file).read_text().splitlines(keepends=True)
+    others = [f"toy{number}.jsonl" for number in (1, 2)]
+    for number, name in enumerate(others):
+        (tmp_path / name).write_text("".join(lines[::-1] if number else lines[::2]))
+    words = ["evaluate", "--data", ",".join([toy_file, *others]), "--learner", "linear", "--significance", "--quiet"]
+    code, out, _ = command(*words, "--rope", "0.1", "--out", "results", "--repeats", "2", "--seed", "4")
+    assert code == 0
+    assert "average ranks over 3 data sets, 1 is best" in out
+    assert "probability that linear is better / equivalent within 0.1 / worse" in out
+    assert re.search(r"^ *Iman–Davenport F ", out, re.M)
+    assert "Wilcoxon’s test needs at least 6 data sets, there are 3" in out
+    found = json.loads((tmp_path / "results" / "result.json").read_text())
+    assert found["significance"]["micro_f1"]["learners"] == ["linear", "no-change", "majority"]
+    assert found["significance"]["micro_f1"]["rope"] == 0.1
+    assert len(found["runs"]) == 3 * 2 * 3
+    assert "<svg" in (tmp_path / "results" / "report.html").read_text().partition('id="significance"')[2]
+    assert json.loads(command(*words, "--json")[1])["significance"]["micro_f1"]["rope"] == 0.01
+
+
+def test_repeats_differ_in_order_and_are_shown_with_their_deviation(command, toy_file):
+    words = ["evaluate", "--data", toy_file, "--learner", f"linear,{TOY}", "--repeats", "3", "--quiet"]
+    code, out, _ = command(*words, "--shuffle", "5")
+    assert code == 0
+    assert re.search(r"toy \(shuffled:5\.\.7\) .*linear.* 0\.\d{4} ± 0\.\d{4}", out)
+    runs = json.loads(command(*words, "--shuffle", "5", "--json")[1])["runs"]
+    toys = [run for run in runs if run["learner"]["name"] == TOY]
+    assert [run["data"]["order"] for run in toys] == ["shuffled:5", "shuffled:6", "shuffled:7"]
+    assert [run["data"]["repeat"] for run in toys] == [0, 1, 2]
+    assert [run["learner"]["seed"] for run in toys] == [0, 1, 2]
+    runs = json.loads(command(*words, "--seed", "9", "--json")[1])["runs"]
+    assert {run["data"]["order"] for run in runs} == {"file"}
+    assert [run["learner"]["seed"] for run in runs if run["learner"]["name"] == TOY] == [9, 10, 11]
+    runs = json.loads(command(*words, "--json")[1])["runs"]
+    assert {run["data"]["order"] for run in runs} == {"shuffled:0", "shuffled:1", "shuffled:2"}
+
+
+def test_a_payload_is_a_field_of_the_events(command, tmp_path):
+    lines = [{"x": {"text": f"word{turn}", "f": turn}, "y": ["a"]} for turn in range(5)]
+    (tmp_path / "texts.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    for words in (["evaluate", "--data"], ["run", "--source"]):
+        words += ["texts.jsonl", "--learner", "majority", "--quiet", "--json"]
+        assert json.loads(command(*words)[1])["runs"][0]["data"]["n_features"] == 2
+        assert json.loads(command(*words, "--payload", "text")[1])["runs"][0]["data"]["n_features"] == 1
 
 
 def test_run_writes_predictions_to_standard_output(command, toy_file):

@@ -196,3 +196,14 @@ def test_nothing_is_said_where_nothing_is_wanted(capfd):
     progress.note("something")
     progress.end()
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("n_drifts", "said"), [(0, ""), (1, ", 1 drift"), (1200, ", 1,200 drifts")])
+def test_the_line_tells_the_drifts_of_the_leading_learner(n_drifts: int, said: str) -> None:
+    shown = Shown(terminal=True)
+    metrics = {"linear": {"micro_f1": 0.5, "drifts": n_drifts}, "no-change": {"micro_f1": 0.4, "drifts": 7}}
+    for n_events in (500, 1000):
+        shown.clock.now += 1
+        shown.progress.advance(n_events, lambda: metrics)
+    assert f"micro-F1 linear 0.500{said} · no-change 0.400" in shown.line()
+    shown.progress.end()

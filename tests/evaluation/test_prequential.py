@@ -108,6 +108,51 @@ def test_predictions_go_to_a_file(tmp_path: Path) -> None:
     assert len((tmp_path / "p.jsonl").read_text().splitlines()) == 30
 
 
+def test_ranking_and_calibration_are_told_where_there_are_probabilities() -> None:
+    batch = events()
+    run, no_change = ihomer.evaluate(batch, {"m": LinearClassifier(), "n": NoChangeClassifier()}, baselines=False).runs
+    proba = LinearClassifier().test_then_train(batch).proba
+    truth = batch.y.to_dense(5).astype(bool)
+    ranked = truth.any(1)
+    first = truth[np.arange(len(truth)), proba.argmax(1)]
+    assert run.metrics["precision_at_1"] == pytest.approx((first & (proba.max(1) > 0))[ranked].mean())
+    assert run.ranking == {"n_ranked": ranked.sum(), "n_without_label": (~ranked).sum()}
+    assert run.calibration is not None
+    assert run.calibration["n_cells"] == truth.size
+    assert run.metrics["ece"] == run.calibration["ece"]
+    assert np.dot(run.calibration["n"], run.calibration["share_present"]) == pytest.approx(truth.sum())
+    for number, entry in enumerate(run.per_label):
+        answered = proba[:, number] >= entry["threshold"]
+        hits = (answered & truth[:, number]).sum()
+        assert entry["f1_at_threshold"] == pytest.approx(2 * hits / (answered.sum() + entry["support"]))
+        assert entry["f1_at_threshold"] >= entry["f1_at_half"]
+        assert entry["calibration"]["ece"] == pytest.approx(entry["ece"])
+    assert no_change.calibration is None
+    assert no_change.ranking == {}
+    assert "threshold" not in no_change.per_label[0]
+    assert not {"ece", "precision_at_1"} & no_change.metrics.keys()
+    without = ihomer.evaluate(batch, {"m": LinearClassifier()}, baselines=False, further_metrics=False).runs[0]
+    assert without.metrics == {key: run.metrics[key] for key in without.metrics}
+    assert without.calibration is None
+    assert "precision_at_1" not in without.metrics
+
+
+def test_single_label_metrics_are_told_of_streams_that_have_one_class_an_event_to_the_end() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 4))
+    truth = np.eye(4, dtype=int)[x.argmax(1)]
+    single = ihomer.evaluate(Batch.from_arrays(x, truth), {"m": LinearClassifier()}).runs
+    assert all({"accuracy", "kappa", "kappa_temporal", "kappa_m"} <= run.metrics.keys() for run in single)
+    repeats = {run.learner_name: run for run in single}["no-change"]
+    assert repeats.metrics["kappa_temporal"] == 0
+    truth[-1] = 1
+    several = ihomer.evaluate(Batch.from_arrays(x, truth), {"m": LinearClassifier()}).runs[0]
+    assert "accuracy" not in several.metrics
+    assert all("accuracy" not in point["cumulative"] for point in several.curve)
+    binary = ihomer.evaluate(Batch.from_arrays(x, x[:, :1] > 0), {"m": LinearClassifier()}, baselines=False).runs[0]
+    assert binary.metrics["accuracy"] == binary.metrics["subset_accuracy"]
+
+
 def test_ihomer_beats_what_it_must_on_the_bundled_stream() -> None:
     """The whole stream in file order, defaults: above the linear learner and the baselines."""
     learners = {"ihomer": ihomer.IHOMERClassifier(seed=1), "linear": LinearClassifier()}

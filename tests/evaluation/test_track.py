@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ihomer.evaluation.track import Track, _jaccard_losses
+from ihomer.evaluation.track import Track
+from ihomer.evaluation.watching import losses
 from learners import MajorityClassifier, NoChangeClassifier
 from streams.batch import COMPLETE, PARTIAL, UNLABELLED, Batch, Prediction, Rows
 
@@ -20,7 +21,7 @@ def test_losses_are_one_minus_jaccard() -> None:
     truth[:3] = False
     answer[1:4] = False
     a, b = Rows.from_dense(truth), Rows.from_dense(answer)
-    found = _jaccard_losses(a.indptr, a.indices, b.indptr, b.indices)
+    found = losses(a, b)
     union = (truth | answer).sum(1)
     assert found == pytest.approx(np.where(union > 0, 1 - (truth & answer).sum(1) / np.maximum(union, 1), 0))
 
@@ -112,3 +113,30 @@ def test_saved_and_loaded_in_the_middle_is_the_same() -> None:
         track.wall_s = track.cpu_s = 0.0
     one, other = whole.get_state(), second.get_state()
     assert {name: array.tobytes() for name, array in one.items()} == {n: a.tobytes() for n, a in other.items()}
+
+
+def test_a_state_of_an_earlier_release_goes_on_without_the_further_metrics() -> None:
+    batch = labelled([[i % 4] for i in range(60)])
+    track = Track("no-change", NoChangeClassifier())
+    track.test_then_train(batch[:30])
+    later = ("ranking/", "single_label/", "calibration/")
+    state = {name: array for name, array in track.get_state().items() if not name.startswith(later)}
+    restored = Track("no-change", NoChangeClassifier())
+    restored.set_state(state)
+    restored.test_then_train(batch[30:])
+    track.test_then_train(batch[30:])
+    scores, expected = restored.read("cumulative", 4), track.read("cumulative", 4)
+    assert scores == {name: value for name, value in expected.items() if name in scores}
+    assert expected.keys() - scores.keys() == {"accuracy", "kappa", "kappa_temporal", "kappa_m"}
+    assert not any(name.startswith(later) for name in restored.get_state())
+
+
+def test_further_metrics_can_be_left_out() -> None:
+    batch = labelled([[i % 4] for i in range(60)])
+    full = Track("majority", MajorityClassifier())
+    full.test_then_train(batch)
+    assert full.read("window", 4).keys() >= {"precision_at_1", "psp_at_5", "accuracy", "micro_f1"}
+    short = Track("majority", MajorityClassifier(), further_metrics=False)
+    short.set_state(full.get_state())
+    assert short.ranking is short.single_label is short.calibration is None
+    assert "precision_at_1" not in short.read("cumulative", 4)

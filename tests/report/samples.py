@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ihomer.evaluation.result import METRICS, Result, Run
+from ihomer.evaluation.result import METRICS, SHOWN_SINGLE, Result, Run
+from ihomer.evaluation.significance import significance
 
 STREAMS = (
     *("flags", "emotions", "birds", "yeast", "scene", "human-pseaac", "cal500", "genbase", "medical", "enron"),
@@ -27,8 +29,13 @@ def sample(
     n_points: int = 38,
     label: str = "label {}",
     interrupted: bool = False,
+    single: bool = False,
+    compared: bool = False,
 ) -> Result:
-    """A result of these dimensions, the same every time."""
+    """A result of these dimensions, the same every time.
+
+    ``single``: every event has one class; ``compared``: with the learners compared over the streams.
+    """
     rng = np.random.default_rng(7)
     runs = []
     for stream in STREAMS[:n_streams] if n_streams > 1 else ("yeast",):
@@ -40,8 +47,8 @@ def sample(
             curve = [
                 {
                     "event": int(event),
-                    "cumulative": metrics(skill * (1 - 0.5 * np.exp(-6 * event / n_events)), rng, 0.002),
-                    "window": metrics(skill * (1 - 0.4 * np.exp(-9 * event / n_events)), rng, 0.02),
+                    "cumulative": metrics(skill * (1 - 0.5 * np.exp(-6 * event / n_events)), rng, 0.002, single),
+                    "window": metrics(skill * (1 - 0.4 * np.exp(-9 * event / n_events)), rng, 0.02, single),
                 }
                 for event in np.linspace(n_events / n_points, n_events, n_points)
             ]
@@ -92,6 +99,7 @@ def sample(
                             "recall": float(score),
                             "f1": float(score),
                         }
+                        | ({} if baseline else cut_offs(float(score), count > 0))
                         for name, count, score in zip(
                             labels,
                             support,
@@ -104,26 +112,69 @@ def sample(
                     ],
                     window=curve[-1]["window"],
                     window_size=1000,
+                    calibration=None if baseline else calibration(1 - skill, n_labels * n_events),
+                    ranking={} if baseline else {"n_ranked": n_events - 9, "n_without_label": 6},
                     hierarchy=tree(labels, rng) if learner == "ihomer" else None,
                     interrupted=interrupted,
                     curve=curve,
                 )
             )
-    return Result(
+    result = Result(
         runs,
         {"python": "3.11.7", "ihomer": "0.1.0", "numpy": "2.0.0", "numba": "0.60.0", "river": "0.22.0"},
         {"cpu": "Example CPU", "cores": 2, "memory_bytes": 2**34, "system": "Linux", "architecture": "x86_64"},
         "2025-01-02T03:04:05+00:00",
         "ihomer evaluate --data yeast --learner ihomer,linear --out report",
     )
+    if compared:
+        result.significance = significance(result)
+    return result
 
 
-def metrics(level: float, rng: np.random.Generator, noise: float) -> dict[str, float]:
-    """Every metric, near a level."""
+def metrics(level: float, rng: np.random.Generator, noise: float, single: bool) -> dict[str, float]:
+    """Every metric, near a level; those of single labels where there are such."""
     return {
         key: float(np.clip((level if metric.better == "higher" else (1 - level) * 0.5) + rng.normal(0, noise), 0, 1))
         for key, metric in METRICS.items()
+        if single or key not in SHOWN_SINGLE
     }
+
+
+def cut_offs(score: float, present: bool) -> dict[str, Any]:
+    """What a run keeps of a label with probabilities."""
+    best = {"threshold": 0.31, "f1_at_threshold": min(1.0, score * 1.1)}
+    return {"f1_at_half": score * 0.97, "ece": 0.03} | (best if present else dict.fromkeys(best))
+
+
+def calibration(bend: float, n_cells: int) -> dict[str, Any]:
+    """Ten bins of probabilities that are too sure of themselves; the second one is empty."""
+    low = np.delete(np.arange(10) / 10, 1)
+    n = np.maximum(1, n_cells * 0.5 ** (1 + np.arange(9))).astype(int)
+    middle = low + 0.05
+    return {
+        "n_cells": int(n.sum()),
+        "ece": 0.08 * bend,
+        "low": low.tolist(),
+        "high": (low + 0.1).round(1).tolist(),
+        "n": n.tolist(),
+        "mean_probability": middle.tolist(),
+        "share_present": (middle + bend * middle * (0.5 - middle)).clip(0, 1).tolist(),
+    }
+
+
+def repeated(n_repeats: int = 3, **options: Any) -> Result:
+    """A result in which everything was done several times, each time a little differently."""
+    result = sample(**options)
+    rng = np.random.default_rng(11)
+    runs = []
+    for run in result.runs:
+        for turn in range(n_repeats):
+            data = run.data | {"order": f"shuffled:{5 + turn}", "repeat": turn}
+            moved = {key: float(np.clip(value + rng.normal(0, 0.01), 0, 1)) for key, value in run.metrics.items()}
+            learner = run.learner | {"seed": turn}
+            runs.append(replace(run, data=data, metrics=moved, learner=learner))
+    result.runs = runs
+    return result
 
 
 def tree(labels: list[str], rng: np.random.Generator) -> dict[str, Any]:

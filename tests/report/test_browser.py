@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ihomer.report import render
-from tests.report.samples import LEARNERS, sample
+from tests.report.samples import LEARNERS, repeated, sample
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -66,10 +66,10 @@ for (const element of document.body.querySelectorAll("*")) {
   const ratio = contrast(element instanceof SVGElement ? style.fill : style.color, behind(element));
   if (ratio < 4.5) faint.push(`${element.tagName} ${element.textContent.slice(0, 30)} ${ratio.toFixed(2)}`);
 }
-const lines = [...document.querySelectorAll(".panel .cumulative")]
+const lines = [...document.querySelectorAll(".panel .cumulative, .panel .reliable, .ranks path")]
   .filter((line) => contrast(getComputedStyle(line).stroke, behind(line.ownerSVGElement.parentElement)) < 2.8)
   .map((line) => line.getAttribute("class"));
-const clipped = [...document.querySelectorAll(".panel text, .tree text")].filter((text) => {
+const clipped = [...document.querySelectorAll(".panel text, .tree text, .ranks text")].filter((text) => {
   const box = text.getBoundingClientRect();
   const frame = text.ownerSVGElement.getBoundingClientRect();
   return box.left < frame.left - 1 || box.right > frame.right + 1 || box.bottom > frame.bottom + 1;
@@ -128,9 +128,10 @@ def measured(page: str, folder: Path, width: int, dark: bool) -> dict[str, Any]:
 
 PAGES = {
     "one": lambda: sample(interrupted=True),
-    "many": lambda: sample(5, LEARNERS, n_labels=60),
+    "many": lambda: sample(6, LEARNERS, n_labels=60, compared=True),
+    "repeated": lambda: repeated(3, n_streams=2, learners=LEARNERS),
     "long names": lambda: sample(
-        2, n_labels=120, label="a-label-with-a-very-long-name-that-does-not-break-anywhere-at-all-{}"
+        2, n_labels=120, single=True, label="a-label-with-a-very-long-name-that-does-not-break-anywhere-at-all-{}"
     ),
 }
 

@@ -17,5 +17,5 @@ serve, ``tables(result) -> dict[str, str]``; it is entered in ``SUITES``.
 
 __all__ = ["SUITES"]
 
-SUITES = {"accuracy": "benchmarks.accuracy", "speed": "benchmarks.speed"}
+SUITES = {"accuracy": "benchmarks.accuracy", "drift": "benchmarks.drift", "speed": "benchmarks.speed"}
 """Name of a suite to the module that defines it."""

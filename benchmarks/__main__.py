@@ -23,7 +23,7 @@ from benchmarks.tables import amount, common_tables, included, provenance, score
 from ihomer.evaluation.result import machine_info, version_info
 
 RESULTS = Path("benchmarks/results")
-PEERS = ("scipy", "liac-arff", "llvmlite")
+PEERS = ("scipy", "scikit-learn", "liac-arff", "llvmlite")
 """Packages beside those of every result file on which figures here depend."""
 
 
@@ -113,6 +113,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
     page = [f"# {options.suite}", provenance(result)]
     page += [f"## {name}\n\n{text}" for name, text in tables(suite, result).items()]
     (folder / f"{options.suite}.md").write_text("\n\n".join(page) + "\n", encoding="utf-8")
+    for name, figure in getattr(suite, "pictures", lambda result: {})(result).items():
+        figure.savefig(folder / f"{options.suite}-{name}.svg", metadata={"Date": None})
     verdicts = Counter(target["verdict"] for cell in result["cells"] for target in cell["targets"])
     counts = "".join(f", {n} {verdict}" for verdict, n in sorted(verdicts.items()))
     print(f"{len(result['cells'])} of {len(every)} cells{counts}; {folder / options.suite}.json, .md")

@@ -3,32 +3,52 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from benchmarks.frame import Cell, Clock, Contestant, Quality, Setting
 from benchmarks.tables import amount, table
-from ihomer import IHOMERClassifier, LinearClassifier, MajorityClassifier, NoChangeClassifier, evaluate
+from ihomer import evaluate
 from ihomer.evaluation.result import METRICS, SHOWN, Metric
+from ihomer.evaluation.significance import Significance, compare_learners
 from ihomer.progress import NoProgress
-from learners.base import Learner
+from ihomer.report.ranks import figure
+from ihomer.specs import build
 from streams.registry import fetch
 
-LEARNERS: dict[str, Callable[[], Learner]] = {
-    "ihomer": partial(IHOMERClassifier, seed=1),
-    "linear": LinearClassifier,
-    "majority": MajorityClassifier,
-    "no-change": NoChangeClassifier,
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LEARNERS = {
+    "ihomer": "ihomer",
+    "linear": "linear",
+    "chain": "chain",
+    "chains": "chain:order=random,n_chains=5",
+    "kNN": "knn",
+    "kNN, label sets": "knn:mode=powerset",
+    "Gaussian NB": "naive-bayes",
+    "Bernoulli NB": "bernoulli-nb",
+    "majority": "majority",
+    "no-change": "no-change",
 }
+"""What tables call our learners, and what the command line does; defaults but for the forms named."""
+
+SEED = 1
+"""Of every learner that draws random numbers."""
 
 SMALL = ("flags", "emotions", "birds", "yeast", "scene", "human-pseaac", "cal500", "genbase", "medical")
 SETS = (*SMALL, "enron", "slashdot", "bibtex", "20ng", "tmc2007-500", "corel5k", "delicious")
 """Every set in file order; the small ones make the quick run."""
 
 PUBLISHED = Path(__file__).parent / "published"
+_STRONGEST = 10
+"""Rivals, by their rank in micro-F1, that the first of our learners is compared with one by one."""
+
 REFERENCE, PAPER = "MLHAT", "iHOMER"
 """The strongest published method, and the one that was scored on the end of each stream only."""
 
@@ -54,7 +74,8 @@ class _Counting(NoProgress):
 
 
 def _evaluate(data: str, learner: str, clock: Clock) -> Quality:
-    result = evaluate(data, {learner: LEARNERS[learner]()}, baselines=False, progress=_Counting(clock))
+    model = build(LEARNERS[learner], SEED)
+    result = evaluate(data, {learner: model}, baselines=False, progress=_Counting(clock))
     (run,) = result.runs
     n_events = run.counts["scored"]
     clock.report(run.time["wall_s"] / n_events, n_events)
@@ -70,20 +91,33 @@ def published(metric: str) -> dict[str, dict[str, float]]:
 
 def tables(result: Mapping[str, Any]) -> dict[str, str]:
     """Means over the sets that have published rows, a table a metric, and events per second."""
-    measured = [cell for cell in result["cells"] if cell["contestants"]]
-    sets = {cell["workload"]: {side["name"]: side for side in cell["contestants"]} for cell in measured}
+    sets = _sets(result)
     if not sets:
         return {}
     made = {}
     known = published(SHOWN[0])
     if sets.keys() >= known.keys():
         made["means"] = _means(sets, list(known))
+        compared = _compared(sets, list(known))
+        made["ranks"], made["against"] = _ranks(compared), _against(compared)
     made.update({name: _metric(METRICS[name], sets) for name in SHOWN})
     made["speed"] = _speed(sets)
     return made
 
 
+def pictures(result: Mapping[str, Any]) -> dict[str, Figure]:
+    """The critical-difference diagram of micro-F1."""
+    sets = _sets(result)
+    known = published(SHOWN[0])
+    return {"ranks": figure(_compared(sets, list(known))[SHOWN[0]])} if sets.keys() >= known.keys() else {}
+
+
 Sets = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+def _sets(result: Mapping[str, Any]) -> Sets:
+    measured = [cell for cell in result["cells"] if cell["contestants"]]
+    return {cell["workload"]: {side["name"]: side for side in cell["contestants"]} for cell in measured}
 
 
 def _score(sets: Sets, data: str, learner: str, metric: str) -> float | None:
@@ -103,7 +137,7 @@ def _means(sets: Sets, names: Sequence[str]) -> str:
     for key in SHOWN:
         figures = published(key)
         for learner in LEARNERS:
-            columns.setdefault(f"**{learner}**", {})[key] = [_score(sets, data, learner, key) for data in names]
+            columns.setdefault(_marked(learner), {})[key] = [_score(sets, data, learner, key) for data in names]
         for method in figures[names[0]]:
             if method != PAPER:
                 columns.setdefault(method, {})[key] = [figures[data][method] for data in names]
@@ -115,6 +149,57 @@ def _means(sets: Sets, names: Sequence[str]) -> str:
     header = ["method", *(METRICS[key].title for key in SHOWN)]
     note = f"Means over the {len(names)} sets that have published rows: {', '.join(names)}."
     return f"{note}\n\n{table(header, rows, texts=('method',))}"
+
+
+def _compared(sets: Sets, names: Sequence[str]) -> dict[str, Significance]:
+    """Every method, ours and the published ones but for the paper, over the sets with published rows, a metric each.
+
+    A learner that was stopped on one of them takes no part; figures that print alike are equal.
+    """
+    done = [name for name in LEARNERS if all(sets[data][name]["status"] == "ok" for data in names)]
+    compared = {}
+    for key in SHOWN:
+        figures, metric = published(key), METRICS[key]
+        ours = {name: [_score(sets, data, name, key) for data in names] for name in done}
+        theirs = {name: [figures[data][name] for data in names] for name in figures[names[0]] if name != PAPER}
+        scores = pd.DataFrame({**ours, **theirs}, list(names)).astype(float)
+        scores = scores.round(metric.digits)
+        compared[key] = compare_learners(scores, metric=metric.title, better=metric.better, pairs="control")
+    return compared
+
+
+def _ranks(compared: Mapping[str, Significance]) -> str:
+    """Average rank of every method in each metric, the best of micro-F1 first."""
+    first = compared[SHOWN[0]]
+    place = {key: dict(found.by_rank) for key, found in compared.items()}
+    rows = [[_marked(name), *(f"{place[key][name]:.2f}" for key in SHOWN)] for name, _ in first.by_rank]
+    note = (
+        f"Average ranks of {len(first.learners)} methods over {len(first.data)} sets, 1 is best. By Nemenyi's test two "
+        f"differ at level {first.alpha:g} where they lie {first.critical_difference:.2f} or more apart. "
+        f"Friedman's test that all are alike: p = {max(found.friedman.f_p for found in compared.values()):.1g} at most."
+    )
+    return f"{note}\n\n{table(['method', *(METRICS[key].title for key in SHOWN)], rows, texts=('method',))}"
+
+
+def _against(compared: Mapping[str, Significance]) -> str:
+    """How likely the first of our learners is better than another method, alike, and worse, in each metric."""
+    first = compared[SHOWN[0]]
+    rows = []
+    for name, _ in first.by_rank[: 1 + _STRONGEST]:
+        if name == first.control:
+            continue
+        pairs = [compared[key].posterior(first.control, name) for key in SHOWN]
+        rows.append([_marked(name), *(f"{p.a_better:.2f} / {p.equivalent:.2f} / {p.b_better:.2f}" for p in pairs)])
+    note = (
+        f"Bayesian signed-rank test of {_marked(first.control)} against the {len(rows)} that rank best: how likely it "
+        f"is better by more than {first.rope:g}, that they differ by less, and that the other is better by more."
+    )
+    return f"{note}\n\n{table(['method', *(METRICS[key].title for key in SHOWN)], rows, texts=('method',))}"
+
+
+def _marked(method: str) -> str:
+    """A method's name, in bold if it is ours."""
+    return f"**{method}**" if method in LEARNERS else method
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -1,11 +1,12 @@
-"""Metrics, linear learners, readers and start-up, side by side with river, Vowpal Wabbit, liac-arff and scipy."""
+"""Metrics, learners, detectors, readers and start-up beside river, Vowpal Wabbit, scikit-learn, scipy and pyarrow."""
 
 from benchmarks.frame import Cell
-from benchmarks.speed import linear, metrics, readers, startup
+from benchmarks.speed import drift, knn, linear, metrics, naive_bayes, readers, startup, text_readers
 
 __all__ = ["cells"]
 
 
 def cells() -> list[Cell]:
     """All cells of the suite."""
-    return [*metrics.cells(), *linear.cells(), *readers.cells(), *startup.cells()]
+    parts = (metrics, linear, knn, naive_bayes, drift, readers, text_readers, startup)
+    return [cell for part in parts for cell in part.cells()]

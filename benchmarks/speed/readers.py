@@ -1,4 +1,4 @@
-"""ARFF readers over the same uncompressed files, and the memory of ours as a file grows."""
+"""Readers over the same uncompressed files: ARFF, CSV and Parquet; and the memory of ours as a file grows."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from benchmarks.peers import run_process
 from benchmarks.targets import Growth, Ratio
 from benchmarks.workloads import BATCH_SIZE, plain_copy
 from ihomer import open_source
+from streams.memory import read_all
 from streams.registry import fetch
 
 NAMES = ("rows", "feature_sum", "label_sum")
@@ -25,8 +26,15 @@ _LABELS = {"yeast": 14, "scene": 6, "tmc2007-500": 22, "delicious": 983}
 _MEMORY_FACTOR, _MEMORY_GROWTH = {"yeast": 4, "tmc2007-500": 4}, 10
 
 
+_TABLES = {"yeast": 8, "scene": 4, "electricity": 4}
+"""Sets that are read as tables, how many times over."""
+
+_LARGE_BATCH = 4096
+"""Events at a time where the reader is timed and not the handing over of its batches."""
+
+
 def cells() -> list[Cell]:
-    """Dense files against river, scipy and liac-arff, sparse ones against liac-arff; and memory."""
+    """ARFF against river, scipy and liac-arff, tables against what pyarrow itself takes for them; and memory."""
     dense = [Ratio("ihomer", "river", at_least=5), Ratio("ihomer", "scipy", at_least=3), Ratio("ihomer", "liac-arff")]
     sparse = [Ratio("ihomer", "liac-arff", at_least=3)]
     speed = [
@@ -44,7 +52,23 @@ def cells() -> list[Cell]:
         )
         for name, factor in _MEMORY_FACTOR.items()
     ]
-    return [*speed, *memory]
+    tables = [
+        Cell(
+            f"readers-{ending}",
+            f"{name}_x{times}_v1",
+            partial(_build_table, name, times, ending),
+            targets=[
+                Ratio("ihomer", "pyarrow", at_least=0.6),
+                Ratio("ihomer", "pyarrow, one thread", at_least=0.6),
+                Ratio("ihomer, batches of 256", "pyarrow, one thread"),
+            ],
+            metrics=NAMES,
+            agreement=1e-5,
+        )
+        for ending in ("csv", "parquet")
+        for name, times in _TABLES.items()
+    ]
+    return [*speed, *tables, *memory]
 
 
 def _build(name: str, setting: Setting) -> Sequence[Contestant]:
@@ -52,9 +76,39 @@ def _build(name: str, setting: Setting) -> Sequence[Contestant]:
     plain_copy(fetch(name), path)
     dense = name in ("yeast", "scene")
     readers = {"ihomer": _Ihomer, **({"river": _River, "scipy": _Scipy} if dense else {}), "liac-arff": _LiacArff}
+    return _contestants({label: make(path, n_labels, dense) for label, make in readers.items()})
 
+
+def _build_table(name: str, times: int, ending: str, setting: Setting) -> Sequence[Contestant]:
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    path = setting.folder / f"{name}-{times}.{ending}"
+    batch = read_all(open_source(name))
+    assert not batch.is_sparse
+    schema, y = batch.schema, batch.y.to_dense(batch.schema.n_labels)
+    columns = {str(feature): batch.x[:, column] for column, feature in enumerate(schema.feature_names)}
+    kind = bool if ending == "parquet" else np.int8
+    columns |= {f"label {column}": y[:, column].astype(kind) for column in range(schema.n_labels)}
+    table = pa.concat_tables([pa.table(columns)] * times)
+    if ending == "csv":
+        pyarrow.csv.write_csv(table, path)
+    else:
+        pyarrow.parquet.write_table(table, path)
+    peers = {"pyarrow": True, "pyarrow, one thread": False}
+    return _contestants(
+        {
+            "ihomer": _Ihomer(path, schema.n_labels, True, _LARGE_BATCH),
+            "ihomer, batches of 256": _Ihomer(path, schema.n_labels, True),
+            **{label: _Pyarrow(path, schema.n_labels, threads) for label, threads in peers.items()},
+        }
+    )
+
+
+def _contestants(readers: dict[str, _Reader]) -> list[Contestant]:
     def contestant(name: str) -> Contestant:
-        reader = readers[name](path, n_labels, dense)
+        reader = readers[name]
         quality: dict[str, float] = {}
 
         def warm() -> None:
@@ -94,9 +148,15 @@ class _Reader:
 class _Ihomer(_Reader):
     note = "batches of arrays, labels apart from features"
 
+    def __init__(self, path: Path, n_labels: int, dense: bool, batch_size: int = BATCH_SIZE) -> None:
+        super().__init__(path, n_labels, dense)
+        self.batch_size = batch_size
+        if batch_size != BATCH_SIZE:
+            self.note += f", of {batch_size:,} events; the engine takes {BATCH_SIZE} at a time"
+
     def read(self) -> Iterator[Any]:
         source = open_source(str(self.path), labels=f"last:{self.n_labels}")
-        while (batch := source.next_batch(BATCH_SIZE)) is not None:
+        while (batch := source.next_batch(self.batch_size)) is not None:
             yield batch
         source.close()
 
@@ -154,6 +214,29 @@ class _LiacArff(_Reader):
         cells = list(enumerate(part)) if self.dense else list(part.items())
         features = sum(float(value) for column, value in cells if column < self.n_features)
         return 1, features, sum(int(value) for column, value in cells if column >= self.n_features)
+
+
+class _Pyarrow(_Reader):
+    note = "the whole file in memory, an array of numpy a column"
+
+    def __init__(self, path: Path, n_labels: int, threads: bool) -> None:
+        super().__init__(path, n_labels, True)
+        self.threads = threads
+
+    def read(self) -> Iterator[Any]:
+        import pyarrow.csv
+        import pyarrow.parquet
+
+        if self.path.suffix == ".csv":
+            options = pyarrow.csv.ReadOptions(use_threads=self.threads)
+            table = pyarrow.csv.read_csv(self.path, read_options=options)
+        else:
+            table = pyarrow.parquet.read_table(self.path, use_threads=self.threads)
+        yield [column.to_numpy() for column in table.columns]
+
+    def count(self, part: Any) -> tuple[int, float, int]:
+        features, labels = part[: -self.n_labels], part[-self.n_labels :]
+        return len(part[0]), sum(float(f.sum(dtype=np.float64)) for f in features), int(sum(map(np.sum, labels)))
 
 
 _READ_ALL = """

@@ -123,6 +123,25 @@ def test_means_need_all_published_sets_and_stand_in_order():
     assert all(one >= other for one, other in pairwise(micro))
 
 
+def test_ranks_are_of_all_methods_and_those_that_print_alike_share_them():
+    thirteen = list(accuracy.published("micro_f1"))
+    made = accuracy.tables(result(thirteen, QUALITY))
+    ranks = {row.split("|")[1].strip(): row.split("|")[2] for row in made["ranks"].splitlines()[4:]}
+    assert len(ranks) == 17 + len(accuracy.LEARNERS)
+    assert sum(map(float, ranks.values())) == pytest.approx(sum(range(1, len(ranks) + 1)), abs=0.1)
+    assert len({ranks[f"**{name}**"] for name in accuracy.LEARNERS}) == 1
+    assert "| **linear** | 0.00 / 1.00 / 0.00 |" in made["against"]
+    assert "| **ihomer** |" not in made["against"]
+    assert accuracy.pictures(result(thirteen, QUALITY)).keys() == {"ranks"}
+
+
+def test_a_learner_that_failed_somewhere_has_no_rank():
+    thirteen = list(accuracy.published("micro_f1"))
+    made = accuracy.tables(result(thirteen, QUALITY, linear="IndexError: oh"))
+    assert "**linear**" not in made["ranks"]
+    assert "**chain**" in made["ranks"]
+
+
 def test_the_best_of_a_row_is_marked_whoever_it_is():
     made = accuracy.tables(result(["yeast", "cal500"], QUALITY))
     assert "| 0.5000 | 0.5976 | **0.6127** (MLBELS) | 0.6080 |" in made["micro_f1"]

@@ -152,6 +152,8 @@ class Plan(BaseModel):
     """Length of the sliding window of metrics, in events."""
     fading: Factor = 0.999
     """What an event's weight in the fading metrics is multiplied by with each event after it."""
+    further_metrics: Switch = True
+    """Whether ranking metrics, metrics of one class per event and calibration are taken as well."""
     detector: DetectorText = "adwin"
     """What watches the loss of every learner, as `detectors.build` reads it."""
     watch: WatchList = []

@@ -138,6 +138,7 @@ def _engine(
         max_events=plan.max_events,
         window=plan.window,
         fading=plan.fading,
+        further_metrics=plan.further_metrics,
         detector=plan.detector,
     )
     return Engine(

@@ -10,6 +10,7 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -157,17 +158,24 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     return _keep(cache_folder() / (name + ".arff.gz" if text is not content else name + ".arff"), content)
 
 
-def describe(
-    spec: Any, *, labels: str | Sequence[str] | None = None, on_error: OnError = "fail"
-) -> dict[str, int | float]:
+def describe(spec: Any, *, labels: str | Sequence[str] | None = None, on_error: OnError = "fail") -> dict[str, Any]:
     """Read a whole stream and count: ``n_events``, ``n_features``, ``n_labels``, ``cardinality``, ``n_dead``.
 
-    Cardinality is over the events whose labels are known, wholly or in part.
+    Cardinality is over the events whose labels are known, wholly or in part. Where the stream knows its drifts, they
+    are in ``drifts``, a JSON object each.
+
+    Raises
+    ------
+    ValueError
+        A synthetic stream has no end.
     """
     from streams.batch import UNLABELLED
     from streams.opening import open_source
 
     source = open_source(spec, labels=labels, on_error=on_error)
+    drifts = [asdict(drift) for drift in getattr(source, "drifts", ())]
+    if source.n_events is None and hasattr(source, "drifts"):
+        raise ValueError(f"{spec}: events must be above 0 for a stream to be counted, got one without end")
     n_events = n_dead = n_labelled = n_present = 0
     try:
         while (batch := source.next_batch(4096)) is not None:
@@ -183,7 +191,7 @@ def describe(
         "n_labels": source.schema.n_labels,
         "cardinality": n_present / n_labelled if n_labelled else 0.0,
         "n_dead": n_dead,
-    }
+    } | ({"drifts": drifts} if drifts else {})
 
 
 def _download(url: str, progress: Progress | None) -> Iterator[bytes]:

@@ -54,7 +54,7 @@ def cells() -> list[Cell]:
         group="metrics",
         workload="classes_6_v1",
         build=_build_single,
-        targets=[Ratio("ihomer", "river", at_least=50)],
+        targets=[Ratio("ihomer", "river", at_least=10)],
         metrics=SINGLE,
         agreement=1e-9,
     )

@@ -74,6 +74,9 @@ def info(
 
     table = plain_table("", "")
     table.show_header = False
+    drifts = entry.pop("drifts", [])
+    for i, drift in enumerate(drifts, 1):
+        entry[f"drift {i}"] = f"{drift['kind']}, from event {drift['event']:,}, {drift['width']:,} wide"
     for key, value in entry.items():
         if value is not None and not (key == "n_dead" and value == 0):
             text = (

@@ -29,7 +29,8 @@ Labels = Annotated[
     typer.Option(
         "--labels",
         metavar="WHICH",
-        help="Which columns are labels, where the file does not say: first:6, last:14 or names.",
+        help="Which columns are labels, where the file does not say: first:6, last:14 or names; in tables also "
+        "tags:COLUMN, a column of tags, and none.",
         rich_help_panel=STREAM,
     ),
 ]
@@ -100,6 +101,17 @@ Fading = Annotated[
         "--fading",
         metavar="FACTOR",
         help=with_default("Fading metrics weigh an event by this factor less with each one after it.", 0.999),
+        rich_help_panel=SCORES,
+    ),
+]
+FurtherMetrics = Annotated[
+    bool | None,
+    typer.Option(
+        "--further-metrics/--no-further-metrics",
+        help=with_default(
+            "Ranking metrics, metrics of one class per event, and calibration as well.", "further-metrics"
+        ),
+        show_default=False,
         rich_help_panel=SCORES,
     ),
 ]

@@ -50,6 +50,7 @@ def evaluate(
     baselines: options.Baselines = None,
     window: options.Window = None,
     fading: options.Fading = None,
+    further_metrics: options.FurtherMetrics = None,
     detector: options.Detector = None,
     watch: options.Watch = None,
     repeats: Annotated[
@@ -169,6 +170,7 @@ def run(
     baselines: options.Baselines = None,
     window: options.Window = None,
     fading: options.Fading = None,
+    further_metrics: options.FurtherMetrics = None,
     detector: options.Detector = None,
     watch: options.Watch = None,
     predictions: Annotated[

@@ -81,7 +81,8 @@ def test_every_command_has_help(words):
 @pytest.mark.parametrize(("name", "plan"), [("evaluate", EvaluatePlan), ("run", RunPlan)])
 def test_help_tells_the_defaults_that_plans_have(name, plan):
     options = {flag: option for option in get_command(app).commands[name].params for flag in option.opts}
-    said = {"--baselines": "baselines", "--resume": "no-resume", "--learner": "ihomer", "--watch": "nothing"}
+    said = {"--baselines": "baselines", "--further-metrics": "further-metrics", "--resume": "no-resume"}
+    said |= {"--learner": "ihomer", "--watch": "nothing"}
     for field, info in plan.model_fields.items():
         flag = f"--{(info.alias or field).replace('_', '-')}"
         assert flag in options

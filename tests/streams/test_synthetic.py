@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from streams import encode_events, open_sink, open_source
+from streams import describe, encode_events, open_sink, open_source
 from streams.batch import COMPLETE, NOMINAL, NUMERIC, Batch, Rows
 from streams.memory import read_all
 from streams.source import Source
@@ -463,3 +463,12 @@ def test_pairs_of_labels_are_as_dependent_as_asked(dependence):
         mixture = dependence * min(shares[i], shares[j]) + (1 - dependence) * alone
         wanted = mixture if groups[i] == groups[j] else alone
         assert abs((y[:, i] * y[:, j]).mean() - wanted) < 5 * math.sqrt(wanted * (1 - wanted) / n)
+
+
+def test_what_is_told_of_a_stream_names_its_drifts():
+    told = describe("synthetic:tree?drift=gradual&events=2000&labels=4&seed=3")
+    assert (told["n_events"], told["n_features"], told["n_labels"]) == (2000, 20, 4)
+    assert told["drifts"] == [{"event": 1000, "width": 20, "kind": "gradual", "before": 0, "after": 1}]
+    assert "drifts" not in describe("synthetic:tree?events=10")
+    with pytest.raises(ValueError, match=r"events must be above 0 for a stream to be counted, got one without end"):
+        describe("synthetic:tree?events=0")

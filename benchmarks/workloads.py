@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,6 +105,25 @@ def dense(n_labels: int, n_features: int, n_events: int, cardinality: float) -> 
 
 
 _CAUSES, _NOISE = 10, 0.3
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A workload, how to make it, and how many events there are and river can see."""
+
+    name: str
+    make: Callable[[int], Events]
+    n_events: int
+    n_river: int
+
+
+def dense_shape(n_labels: int, n_features: int, cardinality: float, n_events: int, n_river: int) -> Shape:
+    """The shape of a stream of `dense`."""
+
+    def make(n: int) -> Events:
+        return dense(n_labels, n_features, n, cardinality)
+
+    return Shape(f"dense_{n_labels}x{n_features}_v1", make, n_events, n_river)
 
 
 def yeast() -> Events:

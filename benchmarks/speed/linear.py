@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.frame import Cell, Clock, Contestant, Quality, Setting
 from benchmarks.peers import PROCESSES, Environment, run_process
 from benchmarks.targets import Ratio
-from benchmarks.workloads import BATCH_SIZE, Events, cut, dense, f1, yeast
+from benchmarks.workloads import BATCH_SIZE, Events, Shape, cut, dense_shape, f1, yeast
 from ihomer import LinearClassifier, open_source
 from streams.batch import Batch, Rows
 
@@ -24,28 +23,11 @@ VOWPAL_WABBIT = Environment("vowpal-wabbit", ["vowpalwabbit==9.11.9"])
 _STREAMED = "ihomer, arrays"
 
 
-@dataclass(frozen=True)
-class Shape:
-    """A workload, how to make it, and how many events there are and river can see."""
-
-    name: str
-    make: Callable[[int], Events]
-    n_events: int
-    n_river: int
-
-
-def _dense(n_labels: int, n_features: int, cardinality: float, n_events: int, n_river: int) -> Shape:
-    def make(n: int) -> Events:
-        return dense(n_labels, n_features, n, cardinality)
-
-    return Shape(f"dense_{n_labels}x{n_features}_v1", make, n_events, n_river)
-
-
 DENSE = [
-    _dense(6, 72, 1.9, 40_000, 4_000),
-    _dense(14, 103, 4.2, 20_000, 2_000),
-    _dense(101, 120, 4.4, 8_000, 400),
-    _dense(374, 500, 3.5, 2_000, 80),
+    dense_shape(6, 72, 1.9, 40_000, 4_000),
+    dense_shape(14, 103, 4.2, 20_000, 2_000),
+    dense_shape(101, 120, 4.4, 8_000, 400),
+    dense_shape(374, 500, 3.5, 2_000, 80),
 ]
 YEAST = Shape("yeast", lambda n: yeast()[:n], 2_417, 2_417)
 

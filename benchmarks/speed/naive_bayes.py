@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.frame import Cell, Clock, Contestant, Quality, Setting
 from benchmarks.targets import Ratio
-from benchmarks.workloads import BATCH_SIZE, Events, dense, f1, yeast
+from benchmarks.workloads import BATCH_SIZE, Events, Shape, dense_shape, f1, yeast
 from ihomer import ClassifierChain, GaussianNBClassifier
 from learners.base import Learner
 from streams.batch import Batch, Rows
@@ -26,28 +25,11 @@ _MORE_THAN_HALF = 0.5 + 1e-9
 _JUDGED = "F1 over the events that river saw, the first ones"
 
 
-@dataclass(frozen=True)
-class Shape:
-    """A workload, how to make it, and how many events there are and river can see."""
-
-    name: str
-    make: Callable[[int], Events]
-    n_events: int
-    n_river: int
-
-
-def _dense(n_labels: int, n_features: int, cardinality: float, n_events: int, n_river: int) -> Shape:
-    def make(n: int) -> Events:
-        return dense(n_labels, n_features, n, cardinality)
-
-    return Shape(f"dense_{n_labels}x{n_features}_v1", make, n_events, n_river)
-
-
 SHAPES = [
     Shape("yeast", lambda n: yeast()[:n], 2_417, 600),
-    _dense(6, 72, 1.9, 20_000, 1_000),
-    _dense(14, 103, 4.2, 10_000, 400),
-    _dense(101, 120, 4.4, 4_000, 80),
+    dense_shape(6, 72, 1.9, 20_000, 1_000),
+    dense_shape(14, 103, 4.2, 10_000, 400),
+    dense_shape(101, 120, 4.4, 4_000, 80),
 ]
 
 

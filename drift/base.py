@@ -24,11 +24,18 @@ QUIET, WARNING, ALARM = 0, 1, 2
 LARGEST = float(np.finfo(np.float64).max)
 """Bounds of values where a method sets none: infinite ones are refused."""
 
-_SHARED = [("last", np.int64), ("n_detections", np.int64), ("n_missing", np.int64)]
+_SHARED = [
+    ("last", np.int64),
+    ("n_detections", np.int64),
+    ("n_missing", np.int64),
+    ("statistic", np.float64),
+    ("limit", np.float64),
+]
 
 
 def state_dtype(*fields: tuple[str, DTypeLike]) -> np.dtype[Any]:
-    """Dtype of one series: the fields of its detector, the level that the last value led to, and two counts.
+    """Dtype of one series: the fields of its detector, the level that the last value led to, two counts, and what the
+    step notes at an alarm: the statistic and the limit that it went beyond.
 
     All zeros must mean a series that has not begun.
     """
@@ -236,6 +243,12 @@ class Detector(base.Base):
     def n_missing(self) -> int:
         """Missing values so far."""
         return int(self._rest().records["n_missing"][0])
+
+    @property
+    def evidence(self) -> tuple[float, float] | None:
+        """The statistic of the last alarm and the limit that it went beyond; None before the first."""
+        record = self._rest().records[0]
+        return (float(record["statistic"]), float(record["limit"])) if record["n_detections"] else None
 
     def get_state(self) -> dict[str, NDArray[Any]]:
         """Everything held, as copies; ``set_state`` on a detector with the same parameters goes on bit for bit."""

@@ -125,6 +125,8 @@ def _step(state: Any, warm_start: int, slack: float, threshold: float, up: bool,
     rise = state["rise"] + z - slack
     fall = state["fall"] - z - slack
     if (up and rise > threshold) or (down and fall > threshold):
+        state["statistic"] = rise if up and rise > threshold else fall
+        state["limit"] = threshold
         state["n"] = 0
         state["mean"] = state["deviations"] = state["rise"] = state["fall"] = 0.0
         return ALARM

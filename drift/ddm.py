@@ -109,6 +109,8 @@ def _step(state: Any, warm_start: int, warning_threshold: float, drift_threshold
         state["lowest_rate"] = rate
         state["its_spread"] = spread
     if rate + spread > lowest_rate + drift_threshold * its_spread:
+        state["statistic"] = rate + spread
+        state["limit"] = lowest_rate + drift_threshold * its_spread
         state["n"] = 0
         state["rate"] = 0.0
         return ALARM

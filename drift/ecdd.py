@@ -142,6 +142,8 @@ def _step(
     limit = c0 + rate * (c1 + square * (c3 + square * (c5 + square * c7)))
     reach = limit * math.sqrt(rate * (1.0 - rate) * weight / (2.0 - weight) * (1.0 - fading))
     if weighted > rate + reach:
+        state["statistic"] = weighted
+        state["limit"] = rate + reach
         state["n"] = 0
         state["rate"] = state["weighted"] = 0.0
         return ALARM

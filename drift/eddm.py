@@ -126,6 +126,8 @@ def _step(state: Any, warm_start: int, alpha: float, beta: float, x: float) -> i
         elif n_errors > warm_start:
             share = reach / state["highest"]
             if share < beta:
+                state["statistic"] = share
+                state["limit"] = beta
                 state["n"] = state["n_errors"] = state["last_error"] = state["warned"] = 0
                 state["mean"] = state["deviations"] = state["highest"] = 0.0
                 return ALARM

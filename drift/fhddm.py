@@ -134,12 +134,16 @@ def _step(state: Any, window: NDArray[np.float64], short: int, bound: float, sho
             state["highest"] = mean
         elif state["highest"] - mean > bound:
             level = ALARM
+            state["statistic"] = state["highest"] - mean
+            state["limit"] = bound
         if short > 0:
             mean = state["short_total"] / short
             if mean > state["short_highest"]:
                 state["short_highest"] = mean
             elif state["short_highest"] - mean > short_bound:
                 level = ALARM
+                state["statistic"] = state["short_highest"] - mean
+                state["limit"] = short_bound
         total -= window[n % size]
     state["total"] = total
     if level == ALARM:

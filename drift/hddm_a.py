@@ -133,6 +133,8 @@ def _step(state: Any, log_cut: float, log_drift: float, log_warning: float, two_
         rise = mean - state["low_mean"]
         if rise >= math.sqrt(half * log_drift):
             level = ALARM
+            state["statistic"] = rise
+            state["limit"] = math.sqrt(half * log_drift)
         elif rise >= math.sqrt(half * log_warning):
             level = WARNING
     if two_sided and high_n != n and level != ALARM:
@@ -140,6 +142,8 @@ def _step(state: Any, log_cut: float, log_drift: float, log_warning: float, two_
         fall = state["high_mean"] - mean
         if fall >= math.sqrt(half * log_drift):
             level = ALARM
+            state["statistic"] = fall
+            state["limit"] = math.sqrt(half * log_drift)
         elif fall >= math.sqrt(half * log_warning):
             level = WARNING
     if level == ALARM:

@@ -152,6 +152,8 @@ def _step(state: Any, log_drift: float, log_warning: float, weight: float, two_s
         rise = new_mean - state["rise_old_mean"]
         if rise > math.sqrt(half * log_drift / 2):
             level = ALARM
+            state["statistic"] = rise
+            state["limit"] = math.sqrt(half * log_drift / 2)
         elif rise > math.sqrt(half * log_warning / 2):
             level = WARNING
     if two_sided and (n == 1 or mean - bound > state["fall_cut"]):
@@ -170,6 +172,8 @@ def _step(state: Any, log_drift: float, log_warning: float, weight: float, two_s
         fall = state["fall_old_mean"] - new_mean
         if fall > math.sqrt(half * log_drift / 2):
             level = ALARM
+            state["statistic"] = fall
+            state["limit"] = math.sqrt(half * log_drift / 2)
         elif level != ALARM and fall > math.sqrt(half * log_warning / 2):
             level = WARNING
     if level == ALARM:

@@ -150,8 +150,11 @@ def _update(
             if n + 1 < windows.shape[1]:
                 continue
             _draw(signs, pool, randoms[s], n + 1, size, from_pool)
-            if _largest_gap(windows[s], orders[s], signs) >= critical:
+            gap = _largest_gap(windows[s], orders[s], signs)
+            if gap >= critical:
                 levels[t, s] = ALARM
+                series[s]["statistic"] = gap / size
+                series[s]["limit"] = critical / size
                 if restart:
                     series[s]["n"] = 0
                     randoms[s, :] = words

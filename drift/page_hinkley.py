@@ -132,6 +132,8 @@ def _step(
     if n == 1 or fall > fall_highest:
         state["fall_highest"] = fall_highest = fall
     if n >= min_instances and ((up and rise - rise_lowest > threshold) or (down and fall_highest - fall > threshold)):
+        state["statistic"] = rise - rise_lowest if up and rise - rise_lowest > threshold else fall_highest - fall
+        state["limit"] = threshold
         state["n"] = 0
         state["mean"] = state["rise"] = state["fall"] = 0.0
         return ALARM

@@ -57,6 +57,9 @@ EVENT_KINDS = {
 """What an alarm of a detector that watches the stream is called."""
 
 
+_EVIDENCE = ("statistic", "threshold")
+
+
 @runtime_checkable
 class AnyDetector(Protocol):
     """What every detector of change can do, whatever it takes in."""
@@ -186,11 +189,12 @@ def of_losses(detector: AnyDetector, losses: NDArray[np.float64]) -> NDArray[np.
 
 
 def evidence(detector: AnyDetector) -> dict[str, float]:
-    """``statistic`` and ``threshold`` of the last check, of a detector that tells both."""
-    names = ("statistic", "threshold")
-    if not all(hasattr(detector, name) for name in names):
+    """``statistic`` and ``threshold`` of the last alarm or check, of a detector that tells both."""
+    if hasattr(detector, "evidence"):
+        return dict(zip(_EVIDENCE, detector.evidence or (), strict=False))
+    if not all(hasattr(detector, name) for name in _EVIDENCE):
         return {}
-    return {name: float(getattr(detector, name)) for name in names}
+    return {name: float(getattr(detector, name)) for name in _EVIDENCE}
 
 
 def _plain(value: Any) -> Any:

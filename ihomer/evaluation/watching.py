@@ -34,7 +34,8 @@ def watch_loss(
     Parameters
     ----------
     detector
-        Of change in a number. If it tells its ``estimation``, that is in the event, ``before`` and ``after`` the alarm.
+        Of change in a number. An event has its ``statistic`` and ``threshold``, or the ``estimation``, ``before`` and
+        ``after`` the alarm, whichever it tells.
     values
         The losses, in [0, 1].
     places
@@ -43,29 +44,20 @@ def watch_loss(
         What they call the detector.
     """
     values = of_losses(detector, values)
-    levelled = hasattr(detector, "estimation")
-    before = detector.get_state() if levelled else {}
+    before = detector.get_state()
     alarms = detector.update_many(values)
     if not len(alarms):
         return []
-    if not levelled:
-        return [{"event": int(places[alarm]), "kind": "loss", "detector": name} for alarm in alarms]
-    # An alarm is rare: go back and take the values in pieces, to know the level on both sides of it.
+    # An alarm is rare: go back and take the values in pieces, to see the detector on both sides of it.
     detector.set_state(before)
     found, start = [], 0
     for alarm in alarms.tolist():
         detector.update_many(values[start:alarm])
-        level = cast(Any, detector).estimation
+        levels = {"before": getattr(detector, "estimation", None)}
         detector.update_many(values[alarm : alarm + 1])
-        found.append(
-            {
-                "event": int(places[alarm]),
-                "kind": "loss",
-                "detector": name,
-                "before": float(level),
-                "after": float(cast(Any, detector).estimation),
-            }
-        )
+        levels["after"] = getattr(detector, "estimation", None)
+        told = {what: float(level) for what, level in levels.items() if level is not None}
+        found.append({"event": int(places[alarm]), "kind": "loss", "detector": name} | told | evidence(detector))
         start = alarm + 1
     detector.update_many(values[start:])
     return found

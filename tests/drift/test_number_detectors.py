@@ -179,3 +179,27 @@ def test_refuses_a_foreign_state_and_errors_outside_their_range():
         drift.FHDDM().set_state(drift.FHDDM(50).get_state())
     with pytest.raises(ValueError, match=r"state must hold the arrays \['series', 'window'\], got \['series'\]"):
         drift.FHDDM().set_state(drift.DDM().get_state())
+
+
+@pytest.mark.parametrize("name", [*SETTINGS, "KSWIN"])
+def test_an_alarm_tells_what_went_beyond_which_limit(name):
+    make = getattr(drift, name)
+    values = np.concatenate([errors(seed, 800) for seed in range(8)])
+    # EDDM is about distances between errors, which fall below its limit; FHDDM is about right answers.
+    beyond = np.less if name == "EDDM" else np.greater_equal
+    whole, pieces = make(), make()
+    assert whole.evidence is None
+    alarms = whole.update_many(values)
+    assert len(alarms) >= 2
+    statistic, limit = whole.evidence
+    assert limit > 0
+    assert beyond(statistic, limit)
+    found = []
+    for value in values:
+        pieces.update(value)
+        if pieces.drift_detected:
+            found.append(pieces.evidence)
+    assert len(found) == len(alarms)
+    assert all(beyond(*evidence) for evidence in found)
+    assert len({evidence[0] for evidence in found}) > 1
+    assert found[-1] == whole.evidence

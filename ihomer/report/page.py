@@ -91,7 +91,6 @@ def page(result: Result) -> str:
         alarm_styles=list(dict.fromkeys(f"alarm {kind}" for stream in streams for kind, _ in stream["alarm_kinds"])),
         watched=any(stream["watched"] for stream in streams),
         most_events=MOST_EVENTS,
-        most_labels=MOST_LABELS,
         restructured=any(run.restructures for run in result.runs),
     )
 

@@ -24,6 +24,9 @@ _LEFT, _RIGHT, _TOP, _BOTTOM, _COUNTS, _GAP = 44, 12, 10, 24, 76, 22
 
 _KINDS = ("grid", "even", "cells", "reliable", "bin")
 
+MOST_ROWS = 30
+"""Labels in a table of cut-offs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bins:
@@ -114,7 +117,10 @@ def _draw(upper: Axes, lower: Axes, bins: Bins) -> None:
 
 
 def thresholds(runs: Sequence[Run], titles: Sequence[str], styles: Mapping[str, str]) -> list[dict[str, Any]]:
-    """A table for each learner with probabilities: F1 of labels as decided, from ½ on, and at the best cut-off."""
+    """A table for each learner with probabilities: F1 of labels as decided, from ½ on, and at the best cut-off.
+
+    The most frequent labels have a row; more would make a page of many streams too long to open.
+    """
     tables = []
     for title, run in zip(titles, runs, strict=True):
         if run.baseline:
@@ -126,7 +132,7 @@ def thresholds(runs: Sequence[Run], titles: Sequence[str], styles: Mapping[str, 
                 f"{int(entry.get('support') or 0):,}",
                 [_text(entry.get(key)) for key in ("f1", "f1_at_half", "threshold", "f1_at_threshold")],
             )
-            for entry in sorted(entries, key=lambda entry: -int(entry.get("support") or 0))
+            for entry in sorted(entries, key=lambda entry: -int(entry.get("support") or 0))[:MOST_ROWS]
         ]
         if rows:
             tables.append({"title": title, "style": styles[title], "rows": rows, "n_labels": len(run.per_label)})

@@ -32,8 +32,8 @@ DEMSAR = pd.DataFrame(
         "C4.5+m+cf": [0.798, 0.569, 0.967, 0.657, 0.898, 0.931, 0.685, 0.625, 0.875, 1.0, 0.962, 0.669, 0.973, 0.970],
     }
 )
-"""Scores of four learners on 14 data sets that have the ranks of the worked example of Demšar 2006, table 6; the scores
-themselves are not all those of the paper."""
+"""Scores of four learners on 14 data sets in the manner of Demšar 2006, table 6, not copied from it: at least one was
+chosen so that average ranks come out as in the worked example there. What follows from ranks alone is the paper's."""
 
 
 def test_pairs_with_the_control_alone_are_those_of_all_pairs():

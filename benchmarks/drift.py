@@ -45,7 +45,7 @@ SEEDS = (1, 2, 3)
 LABEL_SETS = (
     "rbf?labels=14&cardinality=4",
     "rbf?labels=101&cardinality=4",
-    "rbf?labels=374&cardinality=4&noise=0.5",
+    "rbf?labels=374&cardinality=4",
 )
 
 SENSITIVE = {

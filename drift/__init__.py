@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from drift.principal_components import PrincipalComponentDrift
     from drift.prior_shift import PriorShift
     from drift.scoring import DetectionScore, score_alarms
+    from drift.stepd import STEPD, STEPDBank
 
 __all__ = [
     "ADWIN",
@@ -35,6 +36,7 @@ __all__ = [
     "HDDM_A",
     "HDDM_W",
     "KSWIN",
+    "STEPD",
     "ADWINBank",
     "CUSUMBank",
     "CardinalityDrift",
@@ -54,6 +56,7 @@ __all__ = [
     "PopulationStabilityDrift",
     "PrincipalComponentDrift",
     "PriorShift",
+    "STEPDBank",
     "score_alarms",
 ]
 
@@ -86,6 +89,8 @@ _MODULES = {
     "PopulationStabilityDrift": "drift.population_stability",
     "PrincipalComponentDrift": "drift.principal_components",
     "PriorShift": "drift.prior_shift",
+    "STEPD": "drift.stepd",
+    "STEPDBank": "drift.stepd",
     "score_alarms": "drift.scoring",
 }
 

@@ -7,30 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from river import base
 
-WINDOW = np.dtype(
-    [
-        ("width", np.int64),
-        ("total", np.float64),
-        ("deviations", np.float64),
-        ("n_rows", np.int64),
-        ("n_since_start", np.int64),
-        ("n_detections", np.int64),
-        ("n_missing", np.int64),
-        ("drift", np.int64),
-    ]
-)
-"""A window in short: number, sum and squared deviations from the mean of its values; bucket rows in use; values since
-the last start; alarms and missing values since it was made; and one of the following."""
-
-_QUIET, _ALARM, _ALARM_BEFORE_MISSING = 0, 1, 2
-"""What the last value did; a missing one after an alarm leaves the restart to the value that comes next."""
+from drift.adwin_window import ALARM, QUIET, WINDOW, feed_windows
 
 _N_ROWS = 32
-"""Rows of buckets; row r has those of ``2 ** r`` values."""
+"""Rows of buckets."""
 
 
 class ADWINBank:
@@ -121,12 +104,12 @@ class ADWINBank:
         if np.isinf(values).any():
             row, series = np.argwhere(np.isinf(values))[0]
             raise ValueError(f"values must be finite or NaN, got {values[row, series]} in row {row}, series {series}")
-        return np.argwhere(self._feed(values))
+        return np.column_stack(np.divmod(np.flatnonzero(self._feed(values)), self.k))
 
     def _feed(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Take in checked values; where they raised alarms."""
         alarms = np.zeros(values.shape, np.bool_)
-        _update(
+        feed_windows(
             self._windows, self._n_buckets, self._buckets, values, alarms,
             self.delta, self.clock, self.min_window_length, self.grace_period, self.restart,
         )  # fmt: skip
@@ -165,7 +148,7 @@ class ADWINBank:
     @property
     def drift_detected(self) -> NDArray[np.bool_]:
         """Whether the last row raised an alarm in each series, shape (k,)."""
-        return np.asarray(self._windows["drift"] == _ALARM)
+        return np.asarray(self._windows["drift"] == ALARM)
 
     def get_state(self) -> dict[str, NDArray[Any]]:
         """Everything held, as copies; ``set_state`` on a bank with the same parameters goes on bit for bit."""
@@ -338,8 +321,8 @@ class ADWIN(base.DriftDetector):
     def _settle(self) -> None:
         """Note what the kernel left: the alarm, and how many values are left to the next check."""
         window = self._bank._windows[0]
-        self._drift_detected = bool(window["drift"] == _ALARM)
-        n_done = 0 if self.restart and window["drift"] != _QUIET else int(window["n_since_start"])
+        self._drift_detected = bool(window["drift"] == ALARM)
+        n_done = 0 if self.restart and window["drift"] != QUIET else int(window["n_since_start"])
         self._n_to_check = self.clock - n_done % self.clock
 
     def _window(self, name: str) -> Any:
@@ -392,120 +375,3 @@ class ADWIN(base.DriftDetector):
     def nbytes(self) -> int:
         """Bytes held; does not change."""
         return self._bank.nbytes
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _update(
-    windows: NDArray[Any],
-    n_buckets: NDArray[np.int32],
-    buckets: NDArray[np.float64],
-    values: NDArray[np.float64],
-    alarms: NDArray[np.bool_],
-    delta: float,
-    clock: int,
-    min_window_length: int,
-    grace_period: int,
-    restart: bool,
-) -> None:
-    """Feed column s of ``values`` to window s and mark alarms; series by series, so that one window stays in cache."""
-    for s in range(values.shape[1]):
-        window, counts, rows = windows[s], n_buckets[s], buckets[s]
-        for t in range(values.shape[0]):
-            value = values[t, s]
-            if np.isnan(value):
-                window["n_missing"] += 1
-                if window["drift"] == _ALARM:
-                    window["drift"] = _ALARM_BEFORE_MISSING
-                continue
-            if restart and window["drift"] != _QUIET:
-                window["width"] = window["n_rows"] = window["n_since_start"] = 0
-                window["total"] = window["deviations"] = 0.0
-                counts[:] = 0
-            window["drift"] = _QUIET
-            _insert(window, counts, rows, value)
-            window["n_since_start"] += 1
-            if window["n_since_start"] % clock == 0 and window["width"] > grace_period:
-                while _is_cut(window, counts, rows, delta, min_window_length):
-                    _drop_oldest(window, counts, rows)
-                    alarms[t, s] = True
-                if alarms[t, s]:
-                    window["n_detections"] += 1
-                    window["drift"] = _ALARM
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _insert(window: Any, counts: NDArray[np.int32], rows: NDArray[np.float64], value: float) -> None:
-    """Add a bucket of one value, then merge the two oldest of every size that has one bucket too many."""
-    width = window["width"]
-    if width > 0:
-        gap = value - window["total"] / width
-        window["deviations"] += gap * gap * width / (width + 1)
-    window["width"] = width + 1
-    window["total"] += value
-    rows[0, counts[0], 0] = value
-    rows[0, counts[0], 1] = 0.0
-    counts[0] += 1
-    window["n_rows"] = max(window["n_rows"], 1)
-    row, size = 0, 1.0
-    while counts[row] == rows.shape[1]:
-        if row + 1 == len(rows):
-            _drop_oldest(window, counts, rows)
-            return
-        gap = (rows[row, 0, 0] - rows[row, 1, 0]) / size
-        merged = counts[row + 1]
-        rows[row + 1, merged, 0] = rows[row, 0, 0] + rows[row, 1, 0]
-        rows[row + 1, merged, 1] = rows[row, 0, 1] + rows[row, 1, 1] + gap * gap * size / 2.0
-        counts[row + 1] = merged + 1
-        counts[row] -= 2
-        for b in range(counts[row]):
-            rows[row, b, 0] = rows[row, b + 2, 0]
-            rows[row, b, 1] = rows[row, b + 2, 1]
-        row += 1
-        size *= 2.0
-        window["n_rows"] = max(window["n_rows"], row + 1)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _is_cut(
-    window: Any, counts: NDArray[np.int32], rows: NDArray[np.float64], delta: float, min_window_length: int
-) -> bool:
-    """Whether some cut between buckets leaves an older and a newer part with means too far apart."""
-    width, total = window["width"], window["total"]
-    if width < 2 * min_window_length:
-        return False
-    log_term = math.log(2.0 * math.log(width) / delta)
-    spread = 2.0 * window["deviations"] / width * log_term
-    n_old, total_old = 0, 0.0
-    for row in range(window["n_rows"] - 1, -1, -1):
-        for b in range(counts[row]):
-            n_old += 1 << row
-            total_old += rows[row, b, 0]
-            n_new = width - n_old
-            if n_new < min_window_length:
-                return False
-            if n_old >= min_window_length:
-                gap = abs(total_old / n_old - (total - total_old) / n_new)
-                inverse = 1.0 / (n_old - min_window_length + 1) + 1.0 / (n_new - min_window_length + 1)
-                # The second term is positive, so that most cuts are settled without a square root.
-                if gap * gap > inverse * spread and gap > math.sqrt(inverse * spread) + 2.0 / 3.0 * inverse * log_term:
-                    return True
-    return False
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _drop_oldest(window: Any, counts: NDArray[np.int32], rows: NDArray[np.float64]) -> None:
-    """Let go of the oldest bucket, which is never the only one."""
-    row = window["n_rows"] - 1
-    size = 1 << row
-    rest = window["width"] - size
-    window["width"] = rest
-    window["total"] -= rows[row, 0, 0]
-    gap = rows[row, 0, 0] / size - window["total"] / rest
-    left = window["deviations"] - rows[row, 0, 1] - gap * gap * size * rest / (size + rest)
-    window["deviations"] = max(left, 0.0)
-    counts[row] -= 1
-    for b in range(counts[row]):
-        rows[row, b, 0] = rows[row, b + 1, 0]
-        rows[row, b, 1] = rows[row, b + 1, 1]
-    while counts[window["n_rows"] - 1] == 0:
-        window["n_rows"] -= 1

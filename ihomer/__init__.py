@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from drift import HDDM_A as HDDM_A
     from drift import HDDM_W as HDDM_W
     from drift import KSWIN as KSWIN
+    from drift import STEPD as STEPD
     from drift import ADWINBank as ADWINBank
     from drift import CardinalityDrift as CardinalityDrift
     from drift import CUSUMBank as CUSUMBank
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from drift import PopulationStabilityDrift as PopulationStabilityDrift
     from drift import PrincipalComponentDrift as PrincipalComponentDrift
     from drift import PriorShift as PriorShift
+    from drift import STEPDBank as STEPDBank
     from drift import score_alarms as score_alarms
     from ihomer.checkpoint import load as load
     from ihomer.checkpoint import save as save
@@ -119,6 +121,8 @@ _WHERE = {
     "Result": "ihomer.evaluation.result",
     "Rows": "streams.batch",
     "Schema": "streams.batch",
+    "STEPD": "drift",
+    "STEPDBank": "drift",
     "SingleLabel": "ihomer.single_label",
     "SingleLabelMetrics": "ihomer.evaluation.single_label",
     "SyntheticSource": "streams.synthetic",

@@ -24,6 +24,7 @@ LOSS = {
     "hddm-w": "drift.hddm_w:HDDM_W",
     "kswin": "drift.kswin:KSWIN",
     "page-hinkley": "drift.page_hinkley:PageHinkley",
+    "stepd": "drift.stepd:STEPD",
 }
 """Detectors of change in one number, such as a learner's loss."""
 

@@ -20,6 +20,7 @@ SETTINGS = (
     {"delta": 0.05, "clock": 1},
     {"clock": 8, "max_buckets": 2, "min_window_length": 1, "grace_period": 0},
     {"delta": 0.3, "max_buckets": 9, "min_window_length": 30, "grace_period": 100},
+    {"delta": 0.3, "clock": 100, "max_buckets": 1},
 )
 
 
@@ -93,6 +94,16 @@ def test_same_alarms_as_river_on_random_series(settings):
     assert n_alarms > 20
 
 
+@pytest.mark.parametrize(("scale", "offset"), [(1e3, 0), (1e-2, 1e6), (1e6, -1e6), (1, 1e8), (1e-100, 0)])
+def test_same_alarms_as_river_whatever_the_unit(scale, offset):
+    """Far from zero, where the deviations are small beside the rounding of sums, and near it."""
+    for settings in SETTINGS:
+        for seed in range(8):
+            values = random_series(seed, 1000) * scale + offset
+            theirs = [alarm[0] for alarm in alarms_of(river.drift.ADWIN(**settings), values.tolist())]
+            assert ADWIN(**settings).update_many(values).tolist() == theirs
+
+
 @pytest.mark.parametrize("min_window_length", [1, 5])
 def test_same_alarms_as_river_where_the_parts_are_as_short_as_can_be(min_window_length):
     """Steps of many heights at many places: some are found only by the first or the last cut that is allowed."""
@@ -152,6 +163,17 @@ def test_cuts_into_pieces_change_no_bit(restart):
     assert_same_state(pieces, whole)
 
 
+@pytest.mark.parametrize("restart", [True, False])
+def test_what_is_dropped_leaves_no_trace(restart):
+    detector = ADWIN(clock=1, delta=0.3, restart=restart)
+    for value in random_series(1, 1000):
+        detector.update(value)
+        state = detector.get_state()
+        free = np.arange(state["buckets"].shape[2]) >= state["n_buckets"][..., None]
+        assert not state["buckets"][free].any()
+    assert detector.n_detections > 3
+
+
 @pytest.mark.parametrize("stop", [0, 5, 127, 128, 700])
 def test_goes_on_after_loading_as_if_it_had_not_stopped(stop):
     """128 values bring the first alarm, so that a stop there falls between the alarm and the restart."""
@@ -193,10 +215,13 @@ def test_a_full_table_drops_its_oldest_bucket(monkeypatch):
     assert ours.width <= 3 * 7
     assert ours.estimation == pytest.approx(np.mean(twin.window), rel=1e-9)
     assert ours.variance == pytest.approx(np.var(twin.window), rel=1e-9)
+    whole = ADWIN(max_buckets=2, restart=False)
+    whole.update_many(values)
+    assert_same_state(whole, ours)
 
 
 def test_a_bank_is_many_detectors():
-    k, n = 8, 1500
+    k, n = 11, 1500
     values = np.stack([with_gaps(random_series(s, n), s) for s in range(k)], axis=1)
     before = values.copy()
     bank, pieces = ADWINBank(k), ADWINBank(k)

@@ -22,6 +22,7 @@ NUMBERS = {
     "HDDM_W": [{}, {"two_sided_test": True}],
     "KSWIN": [{"alpha": 0.01}, {"window_size": 300, "restart": False}],
     "PageHinkley": [{"threshold": 5}, {"threshold": 5, "mode": "up"}],
+    "STEPD": [{}, {"window": 20, "threshold": 3}],
 }
 LABELS = {
     "CardinalityDrift": [{}],

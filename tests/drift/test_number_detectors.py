@@ -23,11 +23,14 @@ SETTINGS = {
     "HDDM_A": [{}, {"two_sided_test": True, "drift_confidence": 0.01, "warning_confidence": 0.05}],
     "HDDM_W": [{}, {"two_sided_test": True, "drift_confidence": 0.01, "lambda_val": 0.1, "warning_confidence": 0.05}],
     "PageHinkley": [{"threshold": 8}, {"threshold": 4, "mode": "up", "alpha": 1}, {"threshold": 4, "mode": "down"}],
+    "STEPD": [{"window": 30, "threshold": 3}, {"window": 5, "threshold": 2.5}],
 }
 RULES = {
     name: getattr(naive, rule)
     for name, rule in zip(
-        SETTINGS, ("cusum", "ddm", "ecdd", "eddm", "fhddm", "hddm_a", "hddm_w", "page_hinkley"), strict=True
+        SETTINGS,
+        ("cusum", "ddm", "ecdd", "eddm", "fhddm", "hddm_a", "hddm_w", "page_hinkley", "stepd"),
+        strict=True,
     )
 }
 THEIRS = {
@@ -83,7 +86,7 @@ def electricity():
 def test_agrees_with_the_plain_twin(name, settings):
     n_alarms = 0
     for seed in range(4):
-        values = (numbers if name in ("CUSUM", "PageHinkley") else errors)(seed, 500)
+        values = (numbers if name in ("CUSUM", "PageHinkley", "STEPD") else errors)(seed, 500)
         values[np.random.default_rng(seed).random(500) < 0.05] = np.nan
         expected = np.array(naive.levels(partial(RULES[name], **settings), values))
         alarms, warnings = verdicts(getattr(drift, name)(**settings), values)
@@ -163,6 +166,8 @@ def test_kswin_has_the_alarms_of_river():
         ("HDDM_W", {"lambda_val": 0}, r"lambda_val must be in \(0, 1\], got 0"),
         ("HDDM_W", {"warning_confidence": 1e-4}, "warning_confidence must be at least drift_confidence, 0.001, got"),
         ("KSWIN", {"window_size": 59}, "window_size must be at least 60, twice stat_size, got 59"),
+        ("STEPD", {"window": 1}, "window must be at least 2 and finite, got 1"),
+        ("STEPD", {"threshold": 0}, "threshold must be positive and finite, got 0"),
         ("PageHinkley", {"alpha": 1.1}, r"alpha must be in \(0, 1\], got 1.1"),
         ("PageHinkley", {"mode": "left"}, "mode must be one of up, down, both, got left"),
     ],

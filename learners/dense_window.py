@@ -296,7 +296,7 @@ def _cosine(
         total[slot] = between_units(dot[slot], length, total[slot])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def between_units(dot: float, one: float, other: float) -> float:
     """Squared distance at unit length of rows with this product and these squared lengths.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 
 import numpy as np
@@ -11,7 +12,7 @@ from river.neighbors import KNNClassifier as RiverKNN
 from river.neighbors import LazySearch
 
 from learners.knn import KNNClassifier
-from learners.sparse_window import SparseWindow
+from learners.sparse_window import COLUMN, SparseWindow
 from streams.batch import COMPLETE, PARTIAL, Batch, Rows, Schema
 from tests import contracts
 from tests.naive import learners_knn as naive
@@ -77,6 +78,29 @@ def test_sparse_lists_turn_over():
         model.learn_batch(batch[i : i + 1])
         sizes.append(len(model._sparse._events))
     assert max(sizes[150:]) <= 8 * 17 * np.diff(batch.x.indptr).mean() + 100
+
+
+def test_common_inputs_have_columns_while_they_are_common():
+    """Other inputs are common in each third of the stream; lists become columns and columns lists."""
+    rng = np.random.default_rng(41)
+    share = np.full((3, 30), 0.05)
+    for third in range(3):
+        share[third, 5 * third : 5 * third + 7] = 0.7
+    x = np.where(rng.random((420, 30)) < share[np.arange(420) // 140], rng.normal(size=(420, 30)), 0)
+    batch = Batch.from_arrays(Rows.from_dense(x, values=True), rng.random((420, 3)) < 0.4)
+    assert_equals_twin(batch, window=130, n_neighbors=5)
+    whole, model = KNNClassifier(5, 130), KNNClassifier(5, 130)
+    expected, common = whole.test_then_train(batch).proba, set()
+    for low, high in itertools.pairwise([0, 1, 100, 101, 200, 290, 291, 350, 419, 420]):
+        assert (model.test_then_train(batch[low:high]).proba == expected[low:high]).all()
+        common |= set(np.flatnonzero(model._sparse._lists["room"] == COLUMN).tolist())
+        again = KNNClassifier(5, 130)
+        again.set_state(model.get_state())
+        assert (again.test_then_train(batch[high:]).proba == expected[high:]).all()
+    contracts.assert_same_state(whole, model)
+    still = set(np.flatnonzero(model._sparse._lists["room"] == COLUMN).tolist())
+    assert still
+    assert common - still
 
 
 def stream_of_numbers(seed, n, d):

@@ -44,9 +44,9 @@ class CooccurrenceStore:
         Events after which a past event counts half; None: all events count 1 for ever and counts are exact integers.
     memory_budget
         Bytes for the table of pairs, at least 8,192; None: it grows as it must. When a bounded table is full, the
-        pairs with the smallest counts leave until half of the room is free. A pair that comes back starts from zero, so
-        its joint count, and the Jaccard similarity's numerator, is too small by at most what it had when it left:
-        ``largest_evicted`` bounds that, and ``n_evicted`` counts the pairs that left.
+        least similar pairs leave until half of the room is free. A pair that comes back starts from zero, so its joint
+        count, the numerator of its Jaccard similarity, is too small by what it had, each time that it left.
+        ``largest_evicted`` bounds that, and ``n_evicted`` counts how often a pair left. Counts of labels stay exact.
 
     Notes
     -----
@@ -170,10 +170,11 @@ class CooccurrenceStore:
         self._occurrence = occurrence
         self._rebuild((np.minimum(a, b) << 32) | np.maximum(a, b), self._joint[used], len(self._keys))
 
-    def neighbours(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
-        """All pairs seen together, as rows: label ``a``'s are ``column[start[a]:start[a + 1]]``, with their Jaccard
-        similarities. Their order within a row is that of the table."""
-        start, column, jaccard = _neighbours(self._keys, self._joint, self._occurrence)
+    def neighbours(self, least: float = 0.0) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
+        """All pairs seen together of labels with at least ``least`` (decayed) events, as rows: label ``a``'s are
+        ``column[start[a]:start[a + 1]]``, with their Jaccard similarities. Their order within a row is that of the
+        table."""
+        start, column, jaccard = _neighbours(self._keys, self._joint, self._occurrence, self.occurrence >= least)
         return start, column, jaccard
 
     def _make_room(self, size: int) -> bool:
@@ -190,7 +191,8 @@ class CooccurrenceStore:
             slots *= 2
         if needed > _LOAD * slots:
             keep = int(_LOAD * slots / 2)
-            order = np.argsort(-joint, kind="stable")
+            either = self._occurrence[keys >> 32] + self._occurrence[keys & 0xFFFFFFFF] - joint
+            order = np.argsort(-joint / either, kind="stable")
             evicted, order = joint[order[keep:]], np.sort(order[:keep])
             keys, joint = keys[order], joint[order]
             self._meta["n_evicted"] += len(evicted)
@@ -291,14 +293,16 @@ def _count(keys, joint, occurrence, meta, growth, group, indptr, indices, start,
 
 
 @njit(cache=True, nogil=True)
-def _neighbours(keys, joint, occurrence):
-    """Symmetric rows of the pairs with a positive joint count, and their Jaccard similarities."""
+def _neighbours(keys, joint, occurrence, asked):
+    """Symmetric rows of the pairs of the labels ``asked``, and their Jaccard similarities."""
     n_labels = occurrence.shape[0]
     start = np.zeros(n_labels + 1, np.int64)
     for slot in range(keys.shape[0]):
         if keys[slot] != _EMPTY:
-            start[(keys[slot] >> 32) + 1] += 1
-            start[(keys[slot] & 0xFFFFFFFF) + 1] += 1
+            a, b = keys[slot] >> 32, keys[slot] & 0xFFFFFFFF
+            if asked[a] and asked[b]:
+                start[a + 1] += 1
+                start[b + 1] += 1
     for label in range(n_labels):
         start[label + 1] += start[label]
     column = np.empty(start[n_labels], np.int32)
@@ -308,9 +312,10 @@ def _neighbours(keys, joint, occurrence):
         if keys[slot] == _EMPTY:
             continue
         a, b = keys[slot] >> 32, keys[slot] & 0xFFFFFFFF
-        jaccard = joint[slot] / (occurrence[a] + occurrence[b] - joint[slot])
-        column[place[a]], similarity[place[a]] = b, jaccard
-        column[place[b]], similarity[place[b]] = a, jaccard
-        place[a] += 1
-        place[b] += 1
+        if asked[a] and asked[b]:
+            jaccard = joint[slot] / (occurrence[a] + occurrence[b] - joint[slot])
+            column[place[a]], similarity[place[a]] = b, jaccard
+            column[place[b]], similarity[place[b]] = a, jaccard
+            place[a] += 1
+            place[b] += 1
     return start, column, similarity

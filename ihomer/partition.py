@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,20 +20,27 @@ SWEEPS = 4
 
 
 class Similarities(NamedTuple):
-    """Jaccard similarities of all pairs seen together, as symmetric rows: those of label ``a`` stand at
-    ``start[a]:start[a + 1]`` of ``column`` and ``jaccard``; ``support`` is each label's (decayed) number of events.
+    """Jaccard similarities of pairs seen together, as symmetric rows: those of label ``a`` stand at
+    ``low[a]:high[a]`` of ``column`` and ``jaccard``; ``support`` is each label's (decayed) number of events.
     ``rank`` is all -1 and belongs to the kernels, which would otherwise need a new array of that length each."""
 
-    start: NDArray[np.int64]
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
     column: NDArray[np.int32]
     jaccard: NDArray[np.float64]
     support: NDArray[np.float64]
     rank: NDArray[np.int64]
 
     @classmethod
-    def of(cls, store: CooccurrenceStore) -> Similarities:
-        """What the store holds now."""
-        return cls(*store.neighbours(), store.occurrence, np.full(store.n_labels, -1, np.int64))
+    def of(cls, store: CooccurrenceStore, least: float = 0.0) -> Similarities:
+        """What the store holds now of labels with at least so many events."""
+        start, column, jaccard = store.neighbours(least)
+        return cls(start[:-1], start[1:], column, jaccard, store.occurrence, np.full(store.n_labels, -1, np.int64))
+
+    def of_label(self, label: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """The labels that have been seen with ``label``, and how similar they are."""
+        cells = slice(self.low[label], self.high[label])
+        return self.column[cells], self.jaccard[cells]
 
 
 class Distances(NamedTuple):
@@ -43,6 +51,10 @@ class Distances(NamedTuple):
     d2: float
     mean: float
     pivots: tuple[int, int]
+
+    def told(self) -> dict[str, float | None]:
+        """As it stands in a structural event; NaN has no place in JSON."""
+        return {"d0": self.d0, "d1": self.d1, "d2": None if math.isnan(self.d2) else self.d2, "mean": self.mean}
 
 
 class Halves(NamedTuple):
@@ -59,15 +71,6 @@ class Halves(NamedTuple):
         return chosen
 
 
-def hoeffding(delta: float, n: float) -> float:
-    """How far the mean of n values in [0, 1] may be above its expectation with probability ``delta``."""
-    return math.sqrt(math.log(1 / delta) / (2 * n))
-
-
-def _rows(similarities: Similarities) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
-    return similarities.start, similarities.column, similarities.jaccard, similarities.rank
-
-
 def distances(labels: NDArray[np.int64], similarities: Similarities) -> Distances | None:
     """Distances within a set of labels (ascending); None for fewer than two.
 
@@ -76,7 +79,7 @@ def distances(labels: NDArray[np.int64], similarities: Similarities) -> Distance
     """
     if len(labels) < 2:
         return None
-    d0, d1, d2, mean, p, q = _distances(labels, *_rows(similarities))
+    d0, d1, d2, mean, p, q = _distances(labels, similarities)
     return Distances(d0, d1, d2, mean, (int(p), int(q)))
 
 
@@ -91,7 +94,7 @@ def halve(labels: NDArray[np.int64], similarities: Similarities, least: int, del
     The first half is the one with the first label; for ``gain`` and ``bound`` see `judge`.
     """
     order = np.lexsort((labels, -similarities.support[labels]))
-    side = _halve(labels[order], *_rows(similarities), least)
+    side = best_sides(labels[order], similarities, least)
     sides = np.empty(len(labels), np.int8)
     sides[order] = side
     if sides[0] == 1:
@@ -108,79 +111,35 @@ def judge(labels: NDArray[np.int64], side: NDArray[np.int8], similarities: Simil
     the bound sqrt(ln(1/delta) / 2) (mean within + mean across) of (n_a n_b)^(-1/4), whatever the dependence between
     pairs: with probability ``delta`` at most the gain is off by more.
     """
-    gain, scale = _judge(labels, side, *_rows(similarities), similarities.support)
+    gain, scale, _ = weigh_halves(labels, side, similarities)
     return Halves(labels, side, gain, math.sqrt(math.log(1 / delta) / 2) * scale)
 
 
-def published_halves(
-    labels: NDArray[np.int64], found: Distances, epsilon: float, tau: float, similarities: Similarities
-) -> tuple[list[int], list[int]] | None:
-    """The published split of a leaf, or None where its rule says no.
-
-    It splits if d1 - d2 > epsilon or tau > epsilon, and (d1 - d0) |d1 + d0 - 2 mean| > epsilon. The pivots found the
-    halves and every other label joins the nearer one, the second where both are equally near.
+def shuffled(clusters: Sequence[Sequence[int]], seed: int, change: int) -> list[list[int]]:
+    """Random clusters of the same sizes over the same labels, to tell what the right ones are worth.
 
     Parameters
     ----------
-    labels
-        All labels of the leaf, ascending, the never seen ones too.
-    found
-        Distances among its labels that have been seen.
-    epsilon, tau
-        Hoeffding's bound for the leaf's events, and the bound below which ties are broken.
-    similarities
-        What the store holds.
+    clusters
+        Disjoint label lists.
+    seed, change
+        The draw depends on these two, the labels and the sizes alone. With the number of structural events so far as
+        ``change`` the clusters are drawn anew whenever the real ones change.
+
+    Examples
+    --------
+    >>> shuffled([[0, 1, 2], [3], [4, 5]], seed=1, change=0)
+    [[0, 2, 4], [1], [3, 5]]
     """
-    clear = found.d1 - found.d2 > epsilon or tau > epsilon
-    if not clear or (found.d1 - found.d0) * abs(found.d1 + found.d0 - 2 * found.mean) <= epsilon:
-        return None
-    to_first, to_second = (np.zeros(len(similarities.support)) for _ in range(2))
-    for pivot, to in zip(found.pivots, (to_first, to_second), strict=True):
-        cells = slice(similarities.start[pivot], similarities.start[pivot + 1])
-        to[similarities.column[cells]] = similarities.jaccard[cells]
-    to_first[found.pivots[0]] = to_second[found.pivots[1]] = 2.0
-    nearer_first = to_first[labels] > to_second[labels]
-    return labels[nearer_first].tolist(), labels[~nearer_first].tolist()
-
-
-def unite_small(leaves: list[tuple[list[int], int, int]], least: int) -> list[list[int]]:
-    """The published second stage: leaves of the tree with fewer than ``least`` labels join others.
-
-    Parameters
-    ----------
-    leaves
-        Labels, depth and parent's number of each leaf.
-    least
-        Labels that a cluster should have.
-
-    Notes
-    -----
-    At most ten rounds. In each, from the deepest level up, a small leaf joins a leaf of the same parent, a small one
-    first; else the group united earlier whose level is nearest; from the sixth round on the cluster, of whatever kind,
-    whose level is nearest. Unlike the published code this starts from all leaves, so that none gets lost.
-    """
-    groups = [(sorted(labels), depth, parent, False) for labels, depth, parent in leaves]
-    for attempt in range(10):
-        small = sorted((g for g in groups if len(g[0]) < least), key=lambda g: -g[1])
-        if not small:
-            break
-        for group in small:
-            if group not in groups:
-                continue
-            others = [other for other in groups if other is not group]
-            siblings = [other for other in others if other[2] == group[2] and not other[3] and not group[3]]
-            siblings.sort(key=lambda other: len(other[0]) >= least)
-            near = sorted((o for o in others if o[3] or attempt >= 5), key=lambda o: abs(o[1] - group[1]))
-            if siblings or near:
-                partner = (siblings or near)[0]
-                groups.remove(group)
-                groups.remove(partner)
-                groups.append((sorted(group[0] + partner[0]), min(group[1], partner[1]), -1, True))
-    return sorted(labels for labels, _, _, _ in groups)
+    labels = np.array([label for cluster in clusters for label in cluster], np.int64)
+    drawn = np.random.default_rng([seed, change]).permutation(np.sort(labels))
+    ends = np.cumsum([len(cluster) for cluster in clusters])
+    return [sorted(drawn[end - len(cluster) : end].tolist()) for cluster, end in zip(clusters, ends, strict=True)]
 
 
 @njit(cache=True, nogil=True)
-def _distances(labels, start, column, jaccard, rank):
+def _distances(labels, similarities):
+    low, high, column, jaccard, _, rank = similarities
     for i in range(labels.shape[0]):
         rank[labels[i]] = i
     n_seen = 0
@@ -191,7 +150,7 @@ def _distances(labels, start, column, jaccard, rank):
     apart = False
     for i in range(labels.shape[0]):
         a = labels[i]
-        for cell in range(start[a], start[a + 1]):
+        for cell in range(low[a], high[a]):
             j = rank[column[cell]]
             if j <= i:
                 continue
@@ -230,16 +189,30 @@ def _distances(labels, start, column, jaccard, rank):
 
 
 @njit(cache=True, nogil=True)
-def _move(label, to, rank, start, column, jaccard, linkage, sign):
-    """Tell a label's neighbours that it has joined (or left) a half."""
-    for cell in range(start[label], start[label + 1]):
+def _join(label, to, similarities, linkage):
+    """Tell a label's neighbours that it has joined a half."""
+    low, high, column, jaccard, _, rank = similarities
+    for cell in range(low[label], high[label]):
         j = rank[column[cell]]
         if j >= 0:
-            linkage[to, j] += sign * jaccard[cell]
+            linkage[to, j] += jaccard[cell]
 
 
 @njit(cache=True, nogil=True)
-def _halve(labels, start, column, jaccard, rank, least):
+def _change(label, own, to, similarities, linkage):
+    """Tell a label's neighbours that it has changed sides."""
+    low, high, column, jaccard, _, rank = similarities
+    for cell in range(low[label], high[label]):
+        j = rank[column[cell]]
+        if j >= 0:
+            linkage[own, j] -= jaccard[cell]
+            linkage[to, j] += jaccard[cell]
+
+
+@njit(cache=True, nogil=True)
+def best_sides(labels: NDArray[Any], similarities: Similarities, least: int) -> NDArray[Any]:
+    """The side of each label in the best halves (see `halve`); the labels come in the order of their support."""
+    rank = similarities.rank
     n = labels.shape[0]
     for i in range(n):
         rank[labels[i]] = i
@@ -247,12 +220,12 @@ def _halve(labels, start, column, jaccard, rank, least):
     linkage = np.zeros((2, n))
     size = np.zeros(2, np.int64)
 
-    _move(labels[0], 0, rank, start, column, jaccard, linkage, 1.0)
+    _join(labels[0], 0, similarities, linkage)
     other = 1
     for i in range(2, n):
         if linkage[0, i] < linkage[0, other] - TIE:
             other = i
-    _move(labels[other], 1, rank, start, column, jaccard, linkage, 1.0)
+    _join(labels[other], 1, similarities, linkage)
     side[0], side[other] = 0, 1
     size[0], size[1] = 1, 1
 
@@ -266,7 +239,7 @@ def _halve(labels, start, column, jaccard, rank, least):
             to = 1 if preference > 0 else 0
         side[i] = to
         size[to] += 1
-        _move(labels[i], to, rank, start, column, jaccard, linkage, 1.0)
+        _join(labels[i], to, similarities, linkage)
 
     for _ in range(SWEEPS):
         moved = False
@@ -279,8 +252,7 @@ def _halve(labels, start, column, jaccard, rank, least):
                 side[i] = to
                 size[own] -= 1
                 size[to] += 1
-                _move(labels[i], own, rank, start, column, jaccard, linkage, -1.0)
-                _move(labels[i], to, rank, start, column, jaccard, linkage, 1.0)
+                _change(labels[i], own, to, similarities, linkage)
                 moved = True
         if not moved:
             break
@@ -297,16 +269,17 @@ def _halve(labels, start, column, jaccard, rank, least):
             side[best] = to
             size[own] -= 1
             size[to] += 1
-            _move(labels[best], own, rank, start, column, jaccard, linkage, -1.0)
-            _move(labels[best], to, rank, start, column, jaccard, linkage, 1.0)
+            _change(labels[best], own, to, similarities, linkage)
     for i in range(n):
         rank[labels[i]] = -1
     return side
 
 
 @njit(cache=True, nogil=True)
-def _judge(labels, side, start, column, jaccard, rank, support):
-    """Mean similarity within minus across, and the mean scales of both added."""
+def weigh_halves(labels: NDArray[Any], side: NDArray[Any], similarities: Similarities) -> tuple[float, float, float]:
+    """Mean similarity within minus across; the mean scales of both added (see `judge`); and what the former is at most
+    for any halves of these labels."""
+    low, high, column, jaccard, support, rank = similarities
     n = labels.shape[0]
     size = np.zeros(2, np.int64)
     total, square = np.zeros(2), np.zeros(2)
@@ -318,7 +291,7 @@ def _judge(labels, side, start, column, jaccard, rank, support):
         square[side[i]] += scale * scale
     within, across = 0.0, 0.0
     for i in range(n):
-        for cell in range(start[labels[i]], start[labels[i] + 1]):
+        for cell in range(low[labels[i]], high[labels[i]]):
             j = rank[column[cell]]
             if j > i:
                 if side[i] == side[j]:
@@ -329,8 +302,10 @@ def _judge(labels, side, start, column, jaccard, rank, support):
         rank[labels[i]] = -1
     n_across = size[0] * size[1]
     n_within = n * (n - 1) // 2 - n_across
+    fewest_within = (n - 1) * (n - 1) // 4
     scale = total[0] * total[1] / n_across
+    most = (within + across) / fewest_within if fewest_within > 0 else 0.0
     if n_within > 0:
         within /= n_within
         scale += (total[0] ** 2 - square[0] + total[1] ** 2 - square[1]) / (2 * n_within)
-    return within - across / n_across, scale
+    return within - across / n_across, scale, most

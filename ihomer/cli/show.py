@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,9 +14,12 @@ from ihomer.cli.terminal import UsageError, console, plain_table, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
     from rich.tree import Tree
 
     from ihomer.checkpoint import Arrays
+    from ihomer.hierarchy import LabelHierarchy
+    from streams.schema import Name
 
 _KNOWN = ("format", "version", "kind", "learners", "source", "sinks", "counts")
 _MOST_LABELS = 12
@@ -26,6 +29,9 @@ def show(
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="Checkpoint, or a folder of them, of which the latest is shown.")
     ],
+    history: Annotated[
+        bool, typer.Option("--history", help="Tell every change of the label clusters, and what it rested on.")
+    ] = False,
     as_json: JsonSwitch = False,
 ) -> None:
     """Show what is in a checkpoint: schema, label clusters, counts, bytes and positions.
@@ -34,6 +40,7 @@ def show(
 
     [bold]Examples[/]
       ihomer show state
+      ihomer show state --history
       ihomer show model.ckpt --json
     """
     from ihomer.checkpoint import CheckpointStore, read
@@ -46,14 +53,14 @@ def show(
         path, manifest, arrays = found
     else:
         manifest, arrays = read(path)
-    contents = _contents(path, manifest, arrays)
+    contents = _contents(path, manifest, arrays, history)
     if as_json:
         print_json(contents)
     else:
         _draw(console(), contents)
 
 
-def _contents(path: Path, manifest: Mapping[str, Any], arrays: Arrays) -> dict[str, Any]:
+def _contents(path: Path, manifest: Mapping[str, Any], arrays: Arrays, history: bool) -> dict[str, Any]:
     """Everything that is shown, as a JSON object."""
     from streams.batch import Schema
 
@@ -62,7 +69,10 @@ def _contents(path: Path, manifest: Mapping[str, Any], arrays: Arrays) -> dict[s
     learners = []
     for number, learner in enumerate(manifest.get("learners", [])):
         n_bytes = sum(array.nbytes for name, array in arrays.items() if name.startswith(f"{number}/model/"))
-        learners.append({**learner, "bytes": n_bytes, "hierarchy": _hierarchy(learner, number, arrays)})
+        hierarchy, names = _hierarchy(learner, number, arrays)
+        tree = None if hierarchy is None else hierarchy.tree(names)
+        told = {} if hierarchy is None or not history else {"history": hierarchy.named_events(names)}
+        learners.append({**learner, "bytes": n_bytes, "hierarchy": tree, **told})
     return {
         "file": str(path),
         "bytes": path.stat().st_size,
@@ -84,17 +94,16 @@ def _contents(path: Path, manifest: Mapping[str, Any], arrays: Arrays) -> dict[s
     }
 
 
-def _hierarchy(learner: Mapping[str, Any], number: int, arrays: Arrays) -> dict[str, Any] | None:
-    """The label tree of a learner that has one and comes with the engine."""
+def _hierarchy(learner: Mapping[str, Any], number: int, arrays: Arrays) -> tuple[LabelHierarchy | None, Sequence[Name]]:
+    """The label hierarchy of a learner that has one and comes with the engine, and the names of the labels."""
     from ihomer.checkpoint import CheckpointError, below, build
 
     try:
         model = build(learner)
     except CheckpointError:
-        return None
+        return None, ()
     model.set_state(below(f"{number}/model", arrays))
-    hierarchy = getattr(model, "hierarchy_", None)
-    return None if hierarchy is None else hierarchy.tree(model.schema_.label_names)
+    return getattr(model, "hierarchy_", None), model.schema_.label_names
 
 
 def _draw(screen: Console, contents: Mapping[str, Any]) -> None:
@@ -145,6 +154,27 @@ def _draw_learner(screen: Console, learner: Mapping[str, Any]) -> None:
         screen.print(Text(f"  {params}", "dim"))
     if learner["hierarchy"] is not None:
         screen.print(tree_of(learner["hierarchy"]))
+    if "history" in learner:
+        screen.print(history_of(learner["history"]))
+
+
+def history_of(events: Sequence[Mapping[str, Any]]) -> Table:
+    """Structural events, a line each: when, what, which node and labels, and what a split or a merge rested on."""
+    from rich.text import Text
+
+    table = plain_table("event", "what", "node", "labels", "evidence", right=("event", "node"))
+    for event in events:
+        labels = " | ".join(map(_some, event.get("halves", [event["labels"]])))
+        table.add_row(f"{event['event']:,}", event["kind"], str(event["node"]), Text(labels), Text(_evidence(event)))
+    return table
+
+
+def _evidence(event: Mapping[str, Any]) -> str:
+    """The gain of the halves and its bound, or in paper mode the largest distance and its bound."""
+    if "gain" in event:
+        best = f" of {event['best_gain']:.3f}" if "best_gain" in event else ""
+        return f"{event['reason']}: gain {event['gain']:.3f}{best}, bound {event['bound']:.3f}"
+    return f"diameter {event['d1']:.3f}, bound {event['bound']:.3f}" if "bound" in event else ""
 
 
 def tree_of(node: Mapping[str, Any]) -> Tree:

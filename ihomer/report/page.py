@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from ihomer.evaluation.repeats import MeanRun, averaged
 from ihomer.evaluation.result import EVENTS_PER_SECOND, METRICS, MODEL_BYTES, Metric, Result, Run, shown
-from ihomer.report import comparison, drifts, probabilities, tree
+from ihomer.report import comparison, drifts, history, probabilities, tree
 from ihomer.report.curves import Line, panel
 
 RANKING = tuple(f"{key}_at_{k}" for key in ("precision", "ndcg", "psp") for k in (1, 3, 5))
@@ -183,6 +183,11 @@ def _stream(
             (title, styles[title], tree.layout(run.hierarchy), tree.clusters(run.hierarchy))
             for title, run in zip(names, runs, strict=True)
             if run.hierarchy is not None
+        ],
+        "histories": [
+            (title, found, history.drawing(found))
+            for title, run in zip(names, runs, strict=True)
+            if (found := history.of_run(run)) is not None
         ],
         "events": _events(runs, names, styles),
         "costs": _costs(runs),

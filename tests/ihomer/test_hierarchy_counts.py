@@ -70,6 +70,18 @@ def test_distances_with_pairs_never_seen(p):
         assert found.pivots == expected[4]
 
 
+def test_neighbours_of_well_supported_labels_alone():
+    store = CooccurrenceStore(half_life=30.0)
+    store.update_many(Rows.from_dense(random_sets(4, 200, 20, 0.15) & (np.arange(20) % 3 > 0)))
+    least = float(np.median(store.occurrence))
+    start, column, jaccard = store.neighbours(least)
+    found = {(a, b): jaccard[i] for a in range(20) for i in range(start[a], start[a + 1]) for b in [int(column[i])]}
+    strong = np.flatnonzero(store.occurrence >= least).tolist()
+    expected = {(a, b): store.jaccard(a, b) for a in strong for b in strong if a != b and store.joint(a, b) > 0}
+    assert 0 < len(strong) < 14
+    assert found == pytest.approx(expected)
+
+
 def test_only_pairs_of_a_group_are_counted_and_counts_are_forgotten():
     store = CooccurrenceStore()
     store.update_many(Rows.from_lists([[0, 1, 2, 3]]), np.array([0, 0, 1, 1], np.int32))
@@ -79,17 +91,19 @@ def test_only_pairs_of_a_group_are_counted_and_counts_are_forgotten():
     assert store.n_pairs == 1
 
 
-def test_a_full_table_lets_the_rarest_pairs_go_and_says_how_wrong_it_is():
+def test_a_full_table_lets_the_least_similar_pairs_go_and_says_how_wrong_it_is():
     store, exact = CooccurrenceStore(memory_budget=16 * 1024), CooccurrenceStore()
     rng = np.random.default_rng(2)
     noise = [rng.choice(np.arange(10, 200), 8, replace=False) for _ in range(400)]
-    rows = Rows.from_lists([[0, 1, *sorted(labels)] for labels in noise])
+    rows = Rows.from_lists([[0, 1, *labels, *([2, 3] if i < 5 else [])] for i, labels in enumerate(noise)])
     store.update_many(rows)
     exact.update_many(rows)
     assert store.nbytes <= 16 * 1024 + 8 * 200 + 100
     assert store.n_evicted > 1000
     assert store.n_refused == 0
-    assert store.joint(0, 1) == exact.joint(0, 1) == 400, "the frequent pair is never evicted"
+    assert store.joint(0, 1) == exact.joint(0, 1) == 400
+    assert store.joint(2, 3) == exact.joint(2, 3) == 5, "a rare pair stays too where its labels are always together"
+    assert store.occurrence.tolist() == exact.occurrence.tolist()
     gaps = [exact.joint(a, b) - store.joint(a, b) for a in range(200) for b in range(a)]
     assert min(gaps) >= 0
     assert store.largest_evicted < 100

@@ -192,6 +192,7 @@ class NaiveHierarchy:
             best = min(range(len(leaves)), key=lambda i: (-mean[i], len(leaves[i].labels), leaves[i].number))
             leaves[best].labels.add(label)
             self.cold.remove(label)
+        self.move_round()
         fresh = self.merge_round()
         waiting = [] if self.root is None else self.root.leaves()
         waiting = [leaf for leaf in waiting if leaf not in fresh or len(leaf.labels) > self.max_size]
@@ -206,6 +207,21 @@ class NaiveHierarchy:
                 self.splits_and_merges.append(("split", self.n_events, halves[0], self.four(leaf.labels)))
                 leaf.children = [self.new(half, leaf) for half in halves]
                 waiting += [child for child in leaf.children if len(child.labels) > self.max_size]
+
+    def move_round(self):
+        leaves = self.root.leaves() if self.root else []
+        placed = [label for leaf in leaves for label in leaf.labels]
+        for label in sorted(placed, key=lambda label: (-round(self.support_of(label), 9), label)):
+            own = next(leaf for leaf in leaves if label in leaf.labels)
+            rest = own.labels - {label}
+            others = [leaf for leaf in leaves if leaf is not own]
+            if len(rest) < self.min_size or not others:
+                continue
+            mean = {leaf: self.mean_between([label], leaf.labels) for leaf in others}
+            best = min(others, key=lambda leaf: (-round(mean[leaf], 9), leaf.number))
+            if mean[best] > self.mean_between([label], rest) + self.tau + 1e-9:
+                own.labels.remove(label)
+                best.labels.add(label)
 
     def four(self, labels):
         return distances(sorted(labels), self.counts.jaccard)[:4]

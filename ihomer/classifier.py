@@ -6,24 +6,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from ihomer.decision import OBJECTIVES, Decision
-from ihomer.events import Columns, Events, SharedRows
+from ihomer.detectors import LOSS, AnyDetector, fresh, of_losses
+from ihomer.detectors import evidence as evidence_of
+from ihomer.events import Cells, Columns, Events
+from ihomer.experts import EXPERTS, Experts, by_part, probabilities, run_learner
+from ihomer.explanation import Explanation, LabelExplanation, Neighbour
 from ihomer.hierarchy import LabelHierarchy
-from ihomer.joint import LabelSetJoint
-from ihomer.ridge import RidgeExpert
-from ihomer.stack import Stack
-from ihomer.temporal import LabelPast
+from ihomer.joint import LabelSetJoint, Likely
+from ihomer.stack import FEATURES, Evidence, Stack
 from learners.base import Learner, State
 from learners.linear import LinearClassifier
-from streams.batch import UNLABELLED, Batch, Name, Prediction, Rows
+from streams.batch import Batch, Name, Prediction, Rows
 
-CHUNK = 256
-"""Events handled at a time: tables of a value per event, label and feature stay small whatever batches come."""
-
-_SURE = 3e-4
-"""Local probabilities count as at least this far from 0 and 1."""
+CHUNK = 64
+"""Events handled at a time. What is decided for all labels at once is decided after every so many events."""
 
 
 class IHOMERClassifier(Learner):
@@ -32,8 +32,8 @@ class IHOMERClassifier(Learner):
     Parameters
     ----------
     local
-        The learner that answers for the labels of the clusters: any learner of the contract with probabilities, of
-        which a fresh copy is taken. None: `learners.linear.LinearClassifier`.
+        A further expert: any learner of the contract with probabilities, of which a fresh copy is taken. None: there is
+        none. In paper mode it answers alone; None is `learners.linear.LinearClassifier` there.
     optimise
         What answers are chosen for: ``"balanced"``, ``"f1"``, ``"subset"``, ``"hamming"``, or five weights, of subset
         accuracy, micro-F1, macro-F1, Hamming loss and example-F1.
@@ -41,8 +41,19 @@ class IHOMERClassifier(Learner):
         ``"default"``, or ``"paper"``: the published hierarchy, and the local learner's own answers.
     n_min, delta, half_life, support, min_size, max_size
         Of the `LabelHierarchy`, in labels and events.
+    experts
+        Which of ``"ridge"``, ``"logistic"``, ``"neighbours"`` and ``"score-neighbours"`` take part.
+    joint
+        Whether answers are told which label sets occur; else labels count as independent.
     temporal
         Whether the labels' own past takes part. It helps where events are grouped in time and labels come at once.
+    window
+        Events among which neighbours are sought.
+    shortlist
+        With more labels than this, an event is asked about a shortlist of them only; see `ihomer.shortlist.Shortlist`.
+    detector
+        What watches the log loss of the answers, as a share of the largest there is: a detector of change in a number,
+        its name or one to start from; None: nothing does.
     memory_budget
         Bytes for the hierarchy's table of label pairs, at least 8,192; None: unbounded. See `LabelHierarchy`.
     seed
@@ -51,7 +62,8 @@ class IHOMERClassifier(Learner):
     Attributes
     ----------
     events_
-        Structural events of the hierarchy (see there), with names in place of numbers.
+        Structural events of the hierarchy (see there), with names in place of numbers, and alarms of the detector
+        (``kind`` is ``"loss"``).
 
     Raises
     ------
@@ -65,20 +77,28 @@ class IHOMERClassifier(Learner):
     nothing starts anew at a restructuring. An event passes the parts in this order, each answering before it learns:
 
     1. `SharedRows`: inputs on a common scale;
-    2. `RidgeExpert`, the local learner, and `LabelPast` look at every label;
-    3. `Stack` makes one calibrated probability out of what they say;
-    4. `LabelSetJoint` knows which label sets occur, and `Decision` picks the set with the best expected utility;
-    5. `LabelHierarchy` takes in the label set.
+    2. `NearestEvents` finds similar events in the window, and `Shortlist` says which labels are looked at;
+    3. `RidgeExpert`, a logistic expert, the votes of neighbours by inputs and by ridge scores, the local learner, and
+       `LabelPast` look at these labels;
+    4. `Stack` makes one calibrated probability out of what they say;
+    5. `LabelSetJoint` knows which label sets occur, and `Decision` picks the set with the best expected utility;
+    6. `LabelHierarchy` takes in the label set.
 
     The hierarchy tells which labels belong together, and when that changes. It does not steer the answers: one joint of
-    all labels is at least as good as one a cluster wherever label sets repeat, and linear columns are independent.
+    all labels is at least as good as one a cluster wherever label sets repeat, and the experts' columns are
+    independent.
+
+    When the detector finds that answers have become worse, fresh copies of the ridge and the logistic expert start to
+    learn beside the old ones, the stack may change its mind as quickly as at its start, and the label sets seen are
+    forgotten. This happens after every ``CHUNK`` events at most, whatever batches come.
 
     The order of the labels in a schema, and whether they are declared in it or found on the way, changes nothing. In
     partly labelled events only known cells teach; the joint learns from complete events alone, and the hierarchy takes
-    unknown labels for absent. The weight of an event counts in the ridge, the local learner, the stack and the joint.
+    unknown labels for absent. The weight of an event counts in the ridge, the logistic expert, the votes, the stack and
+    the joint.
 
-    An event costs O(D^2 + D L) for D inputs (at most 1,025) and L labels. `nbytes` tells the memory: about
-    4 (D^2 + D L) bytes, 1.4 kB a label, the local learner, and what the label pairs take.
+    An event costs O(D^2) for D inputs (at most 1,025), a comparison with every row in the window, and time proportional
+    to the labels looked at. ``nbytes`` tells the memory.
 
     Examples
     --------
@@ -102,23 +122,34 @@ class IHOMERClassifier(Learner):
         support: float = 5.0,
         min_size: int = 2,
         max_size: int = 8,
+        experts: Sequence[str] = EXPERTS,
+        joint: bool = True,
         temporal: bool = True,
+        window: int = 4000,
+        shortlist: int = 512,
+        detector: str | AnyDetector | None = "stepd",
         memory_budget: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        unknown = set(experts) - set(EXPERTS)
+        if unknown:
+            raise ValueError(f"experts must be among {', '.join(EXPERTS)}, got {', '.join(sorted(unknown))}")
         self.local, self.optimise, self.mode, self.n_min, self.delta = local, optimise, mode, n_min, delta
         self.half_life, self.support, self.min_size, self.max_size = half_life, support, min_size, max_size
-        self.temporal, self.memory_budget, self.seed = temporal, memory_budget, seed
+        self.experts, self.joint, self.temporal, self.window = experts, joint, temporal, window
+        self.shortlist, self.detector, self.memory_budget, self.seed = shortlist, detector, memory_budget, seed
         self._hierarchy = LabelHierarchy(
             mode, n_min, delta=delta, half_life=half_life, support=support,
             min_size=min_size, max_size=max_size, memory_budget=memory_budget,
         )  # fmt: skip
-        self._local = LinearClassifier() if local is None else local.clone()
+        prototype = LinearClassifier() if local is None and mode == "paper" else local
+        self._experts = Experts(experts, None if prototype is None else prototype.clone(), window, shortlist)
         self._columns = Columns()
-        self._rows, self._ridge, self._past = SharedRows(), RidgeExpert(), LabelPast()
         self._stack, self._joint = Stack(temporal), LabelSetJoint()
         self._decision = Decision(_objective(optimise))
+        self._detector = None if detector is None else fresh(detector, LOSS)
+        self._n_taught, self._alarmed = 0, False
 
     @property
     def clusters_(self) -> list[list[Name]]:
@@ -131,84 +162,177 @@ class IHOMERClassifier(Learner):
         """The label hierarchy as it is now, a copy, with labels numbered as in ``schema_``."""
         return self._hierarchy.renumbered(self._columns.labels)
 
+    def explain_one(self, x: Mapping[Any, Any]) -> Explanation:
+        """What decides the answer to the event ``x`` (feature to value): experts, neighbours and likely label sets.
+
+        Changes nothing. Not in paper mode, in which the local learner answers.
+
+        Raises
+        ------
+        ValueError
+            The mode is ``"paper"``.
+        """
+        if self.mode == "paper":
+            raise ValueError("mode must be 'default' for an explanation, got 'paper'")
+        batch = Batch.from_dicts([x], schema=self.schema_, grow=False)
+        events = self._columns.admit(batch, self.schema_, False)
+        cells, evidence = self._experts.look(batch, self.schema_, self._columns, events)
+        proba = self._stack.run(evidence, events, cells)
+        likely = self._likely(proba, evidence, events, cells)
+        chosen = set(self._decision.run(proba, likely, events, cells).row(0).tolist())
+        added = self._stack.contributions(evidence, cells)
+        voters = self._experts.voters(batch, self.schema_, events)
+        names = self._names()
+        cluster_of = {label: cluster for cluster in self.clusters_ for label in cluster}
+        labels = [
+            LabelExplanation(
+                label=names[column],
+                proba=float(p),
+                answered=column in chosen,
+                cluster=cluster_of.get(names[column], []),
+                contributions={
+                    name: float(value) for name, value in zip(FEATURES, row, strict=True) if name in self._stack.weights
+                },
+                neighbours=[Neighbour(*vote) for vote, present in voters if column in present],
+            )
+            for column, p, row in zip(cells.label.tolist(), proba, added, strict=True)
+        ]
+        sets = [
+            ([names[column] for column in likely.members[0, place, : likely.size[0, place]]], float(mass))
+            for place, mass in enumerate(likely.mass[0])
+            if mass > 0
+        ]
+        return Explanation(sorted(labels, key=lambda told: -told.proba), sets)
+
     def _names(self) -> list[Name]:
         """Names of the labels in the order of their birth."""
         return [self.schema_.label_names[label] for label in self._columns.labels]
 
     def _run(self, batch: Batch, learn: bool) -> Prediction:
-        if len(batch) <= CHUNK:
-            return self._answer(batch, learn)
-        chunks = (batch[start : start + CHUNK] for start in range(0, len(batch), CHUNK))
-        return Prediction.concat([self._answer(chunk, learn) for chunk in chunks])
+        parts: list[tuple[Rows, Rows]] = []
+        start = 0
+        while start < len(batch) or not parts:
+            room = CHUNK - self._n_taught % CHUNK if learn else CHUNK
+            parts.append(self._answer(batch[start : start + room], learn))
+            start += room
+        labels = Rows.concat([labels for labels, _ in parts])
+        proba = Rows.concat([proba for _, proba in parts])
+        if self.schema_.n_labels <= self.shortlist:
+            return Prediction(labels, proba.to_dense(self.schema_.n_labels))
+        return Prediction(labels, proba)
 
-    def _answer(self, batch: Batch, learn: bool) -> Prediction:
+    def _answer(self, batch: Batch, learn: bool) -> tuple[Rows, Rows]:
+        """Labels and probabilities of the events of a chunk."""
         events = self._columns.admit(batch, self.schema_, learn)
-        local = self._local.test_then_train(batch) if learn else self._local.predict_batch(batch)
-        answer = local if self.mode == "paper" else self._combine(batch, events, local, learn)
+        if self.mode == "paper":
+            assert self._experts.local is not None
+            said = run_learner(self._experts.local, batch, learn)
+            answer = said.labels, probabilities(said, self._experts.local)
+        else:
+            answer = self._combine(batch, events)
         if learn:
+            self._n_taught += int(np.count_nonzero(events.taught))
             self._restructure(events)
         return answer
 
-    def _combine(self, batch: Batch, events: Events, local: Prediction, learn: bool) -> Prediction:
-        rows = self._rows.run(batch, self.schema_, learn & (events.state != UNLABELLED))
-        ridge = self._ridge.run(rows, self._rows.n, events, learn)
-        past = self._past.run(events, learn)
-        proba = self._stack.run(past, ridge, self._logits(local), events, learn)
-        likely = self._joint.run(proba, past, events, learn)
-        chosen = self._decision.run(proba, likely, events, learn)
-        of_labels = np.zeros((len(batch), self.schema_.n_labels), np.float32)
-        of_labels[:, self._columns.labels] = proba
-        return Prediction(chosen.renumbered(self._columns.labels), of_labels)
+    def _combine(self, batch: Batch, events: Events) -> tuple[Rows, Rows]:
+        cells, evidence = self._experts.look(batch, self.schema_, self._columns, events)
+        proba = self._stack.run(evidence, events, cells)
+        likely = self._likely(proba, evidence, events, cells)
+        chosen = self._decision.run(proba, likely, events, cells)
+        self._watch(proba, events, cells)
+        asked = Rows(*_cells_asked(cells, proba))
+        return chosen.renumbered(self._columns.labels), asked.renumbered(self._columns.labels)
 
-    def _logits(self, local: Prediction) -> NDArray[np.float32]:
-        """What the local learner says, a column a label in order of birth."""
-        if local.proba is None:
-            raise TypeError(f"local must be a learner with probabilities, got {self._local!r}")
-        labels = self._columns.labels
-        dense = local.proba.to_dense(self.schema_.n_labels) if isinstance(local.proba, Rows) else local.proba
-        held = labels < dense.shape[1]
-        p = np.zeros((len(local), len(labels)))
-        p[:, held] = dense[:, labels[held]]
-        p = p.clip(_SURE, 1 - _SURE)
-        return np.log(p / (1 - p)).astype(np.float32)
+    def _likely(self, proba: NDArray[np.float64], evidence: Evidence, events: Events, cells: Cells) -> Likely:
+        if not self.joint:
+            return Likely.none(len(events.taught))
+        return self._joint.run(proba, np.ascontiguousarray(evidence.past[:, 0]), events, cells)
+
+    def _watch(self, proba: NDArray[np.float64], events: Events, cells: Cells) -> None:
+        """Tell the detector how well the answers were, and act on alarms at fixed numbers of events."""
+        taught = np.flatnonzero(events.taught)
+        if not len(taught):
+            return
+        if self._detector is not None:
+            losses = _log_losses(proba, events, cells)[taught]
+            for alarm in self._detector.update_many(of_losses(self._detector, losses)).tolist():
+                # Drifts are numbered as structural events are: by labelled events learned.
+                event = self._hierarchy.n_events + alarm + 1
+                self.events_.append({"event": event, "kind": "loss", "labels": [], **evidence_of(self._detector)})
+                self._alarmed = True
+        if (self._n_taught + len(taught)) % CHUNK:
+            return
+        self._experts.count(len(self._columns))
+        if self._experts.is_due or (self._alarmed and self._experts.has_shadow):
+            self._experts.promote()
+            self._stack.promote_shadow()
+        if self._alarmed:
+            self._experts.begin_shadow()
+            self._stack.loosen()
+            self._joint.forget(1.0)
+            self._alarmed = False
 
     def _restructure(self, events: Events) -> None:
         """Tell the hierarchy the label sets, and note what it made of them."""
         told = len(self._hierarchy.events)
         sets = Rows(events.present_start, events.present)
-        self._hierarchy.update_many(sets.take(np.flatnonzero(events.state != UNLABELLED)))
-        names = self._names()
-        for happened in self._hierarchy.events[told:]:
-            event = {**happened, "labels": [names[column] for column in happened["labels"]]}
-            if "halves" in event:
-                event["halves"] = [[names[column] for column in half] for half in event["halves"]]
-            self.events_.append(event)
+        self._hierarchy.update_many(sets.take(np.flatnonzero(events.taught)))
+        self.events_ += self._hierarchy.named_events(self._names(), told)
 
     def _get_state(self) -> State:
-        parts = {"local": self._local.get_state(), "rows": self._rows.get_state(self.schema_)}
+        parts = {"experts": self._experts.get_state(self.schema_)}
         parts |= {name: part.get_state() for name, part in self._parts().items()}
-        return {f"{part}/{name}": array for part, state in parts.items() for name, array in state.items()}
+        flat = {f"{part}/{name}": array for part, state in parts.items() for name, array in state.items()}
+        return {**flat, "progress": np.array([self._n_taught, self._alarmed])}
 
     def _set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        parts: dict[str, dict[str, NDArray[Any]]] = {}
-        for path, array in state.items():
-            part, _, name = path.partition("/")
-            parts.setdefault(part, {})[name] = array
-        self._local.set_state(parts["local"])
-        self._rows.set_state(parts["rows"], self.schema_)
+        n_taught, alarmed = state["progress"].tolist()
+        self._n_taught, self._alarmed = n_taught, bool(alarmed)
+        parts = by_part(state)
+        self._experts.set_state(parts["experts"], self.schema_)
         for name, part in self._parts().items():
             part.set_state(parts[name])
 
     def _parts(self) -> dict[str, Any]:
-        return {
+        parts = {
             "hierarchy": self._hierarchy,
             "columns": self._columns,
-            "ridge": self._ridge,
-            "past": self._past,
             "stack": self._stack,
             "joint": self._joint,
             "decision": self._decision,
         }
+        return parts if self._detector is None else {**parts, "detector": self._detector}
+
+
+@njit(cache=True, nogil=True)
+def _cells_asked(cells, proba):
+    """Start, label and probability of the cells that are asked, as the arrays of `Rows`."""
+    start = np.zeros(len(cells.start), np.int64)
+    label, value, n = np.empty(len(proba), np.int32), np.empty(len(proba), np.float32), 0
+    for i in range(len(cells.start) - 1):
+        for cell in range(cells.start[i], cells.start[i + 1]):
+            if cells.asked[cell]:
+                label[n], value[n] = cells.label[cell], proba[cell]
+                n += 1
+        start[i + 1] = n
+    return start, label[:n], value[:n]
+
+
+@njit(cache=True, nogil=True)
+def _log_losses(proba, events, cells):
+    """Log loss of each event, as a share of the largest there is: the mean over its asked cells of -log p of what was
+    true, p being at least 1e-6, divided by log 1e6."""
+    losses = np.zeros(len(events.taught))
+    for i in range(len(losses)):
+        n = 0
+        for cell in range(cells.start[i], cells.start[i + 1]):
+            if cells.asked[cell] and not np.isnan(cells.target[cell]):
+                p = proba[cell] if cells.target[cell] > 0 else 1.0 - proba[cell]
+                losses[i] -= np.log(max(p, 1e-6))
+                n += 1
+        losses[i] /= max(n, 1) * np.log(1e6)
+    return losses
 
 
 def _objective(optimise: str | Sequence[float]) -> tuple[float, float, float, float, float]:

@@ -9,10 +9,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ihomer.events import Events, read_targets
+from ihomer.events import Cells, Events
 from ihomer.joint import N_PASSED, Likely
 from learners.base import with_room
-from streams.batch import UNLABELLED, Rows
+from streams.batch import Rows
 
 OBJECTIVES = {
     "balanced": (1.0, 1.0, 1.0, 6.0, 1.0),
@@ -35,12 +35,33 @@ LABEL = np.dtype(
     ]
 )
 
+SHARED = np.dtype(
+    [
+        ("learned", np.float64),
+        ("present", np.float64),
+        ("answered", np.float64),
+        ("right", np.float64, N_THRESHOLDS),
+        ("positive", np.float64, N_THRESHOLDS),
+    ]
+)
+
 _MOST = 62
 """Labels considered for an event at most: sets of them are bits of one 64-bit number."""
 
 _CANDIDATE = 0.03
 _PSEUDO = 8.0
-_FLIPS = 3
+
+_PATIENCE = 3
+"""Sizes in a row worse than the best one, after which larger answers are not looked at. Looking on would have changed
+3 answers of 42,798, over seven data sets and three objectives."""
+
+_N_NODES = 16
+_RULES = np.zeros((2, _N_NODES + 1, _N_NODES))
+"""Points and weights with which k values of a polynomial give its integral from 0 to 1, in row k."""
+
+for _k in range(1, _N_NODES + 1):
+    _points, _weights = np.polynomial.legendre.leggauss(_k)
+    _RULES[:, _k, :_k] = (_points + 1.0) / 2.0, _weights / 2.0
 
 
 class Decision:
@@ -57,261 +78,294 @@ class Decision:
     plus w_ex E[F1(B, Y)] + w_sub P(Y = B). The first three are what a label adds to a running F: with D (D_l) answers
     and true labels an event so far, a label pays where 2 p exceeds the F that can be reached. That F is the best one of
     19 fixed thresholds on the same probabilities, not the one reached so far, which would chase itself; a label's own
-    gets 8 pseudo-counts at the common one. The last two use the joint: for each size n the expected example-F1 is a
-    sum over labels of sum over c of P(l in Y, |Y| = c) 2 / (n + c), so that the best set of each size is found exactly;
-    the likely sets and {p > .5} compete with these, and single flips improve the best. At most 62 labels with p > .03
-    take part.
+    gets 8 pseudo-counts at the common one. The last two use the joint: an answer of n labels has an expected example-F1
+    of the sum over its labels of sum over c of P(l in Y, |Y| = c) 2 / (n + c), so that the best set of each size is the
+    n labels that pay most. The likely sets and {p > .5} compete with these. At most 62 labels with p > .03 take part.
 
-    State: 176 bytes a label.
+    A likely set of c labels pays each of them its mass times 2 / (n + c). With independent labels the sum is
+
+        2 p_l integral from 0 to 1 of t^n product over j != l of (1 - p_j + p_j t) dt,
+
+    since t^(n + c - 1) integrates to 1 / (n + c). As many nodes of Gauss and Legendre as there are candidates make that
+    exact; there are at most 16, with which the expected F1 is off by less than 10^-7 for 30 candidates and, at the
+    worst, when 62 labels are all but certain, by .001. Sizes are tried in rising order, until all likely sets have had
+    their turn and three in a row are worse than the best.
+
+    Cells with a target teach, so that partly labelled events count with the labels that are known. An event costs
+    O(cells + candidates times sizes), however many labels there are. State: 176 bytes a label.
 
     References
     ----------
     Busa-Fekete, Szörényi, Dembczyński, Hüllermeier, *Online F-measure optimization*, NeurIPS 2015. Dembczyński,
     Waegeman, Cheng, Hüllermeier, *An exact algorithm for F-measure maximization*, NeurIPS 2011.
+
+    Examples
+    --------
+    >>> from ihomer.events import Cells, Columns
+    >>> from streams.batch import Batch
+    >>> batch = Batch.from_arrays(np.zeros((2, 1)), [[1, 1, 1], [1, 0, 0]])
+    >>> events = Columns().admit(batch, batch.schema, learn=True)
+    >>> proba = np.array([0, 0, 0, 0.9, 0.6, 0.1])
+    >>> Decision(OBJECTIVES["hamming"]).run(proba, Likely.none(2), events, Cells.all(events)).row(1).tolist()
+    [0, 1]
     """
 
     def __init__(self, objective: tuple[float, float, float, float, float]) -> None:
         self._objective = np.array(objective)
         self._labels = np.zeros(0, LABEL)
         self._n_labels = 0
-        self._shared = np.zeros(3)
-        self._right = np.zeros(N_THRESHOLDS)
-        self._positive = np.zeros(N_THRESHOLDS)
+        self._shared = np.zeros(1, SHARED)
+        # Working room, -1 for every label between events.
+        self._place = np.zeros(0, np.int64)
 
-    def run(self, proba: NDArray[np.float64], likely: Likely, events: Events, learn: bool) -> Rows:
-        """The answers, as columns, each given before its event is learned (if ``learn``).
+    def run(self, proba: NDArray[Any], likely: Likely, events: Events, cells: Cells) -> Rows:
+        """The answers, as columns, each given before its event is learned.
 
         Parameters
         ----------
         proba
-            Marginal probabilities, shape (n, labels).
+            Of each cell, its marginal probability, float64 or float32; of cells not asked it is not looked at.
         likely
             From `ihomer.joint.LabelSetJoint`.
-        events
-            The labels.
         """
-        n, n_labels = proba.shape
-        self._labels, self._n_labels = with_room(self._labels, n_labels), n_labels
-        start, chosen = np.zeros(n + 1, np.int64), np.zeros(n * min(n_labels, _MOST), np.int32)
-        _decide(
-            self._objective, self._labels, self._shared, self._right, self._positive,
-            proba, *likely, events, learn, start, chosen,
-        )  # fmt: skip
+        n_labels = self._n_labels = max(self._n_labels, int(events.born[-1]))
+        self._labels = with_room(self._labels, n_labels)
+        self._place = with_room(self._place, n_labels, -1)
+        room = int(np.minimum(np.diff(cells.start), _MOST).sum())
+        start, chosen = np.zeros(len(cells.start), np.int64), np.zeros(room, np.int32)
+        _decide(self._objective, self._labels, self._shared, self._place, proba, *likely, events, cells, start, chosen)
         return Rows(start, chosen[: start[-1]])
 
     def get_state(self) -> dict[str, NDArray[Any]]:
         """The counts behind F and D."""
-        return {
-            "labels": self._labels[: self._n_labels].copy(),
-            "shared": self._shared.copy(),
-            "right": self._right.copy(),
-            "positive": self._positive.copy(),
-        }
+        return {"labels": self._labels[: self._n_labels].copy(), "shared": self._shared.copy()}
 
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take over what ``get_state`` gave."""
         self._labels, self._shared = state["labels"].copy(), state["shared"].copy()
-        self._right, self._positive = state["right"].copy(), state["positive"].copy()
         self._n_labels = len(self._labels)
 
 
 @njit(cache=True, nogil=True)
-def _candidates(p, chosen):
-    """List the labels with p > .03, ascending, the most probable ``_MOST`` of them; return their number."""
-    n = 0
-    for label in range(p.shape[0]):
-        if p[label] > _CANDIDATE:
-            if n < _MOST:
-                chosen[n] = label
-                n += 1
-                continue
+def _candidates(proba, cells, i, candidate):
+    """List the cells asked with p > .03, in order, the most probable ``_MOST`` of them; return their number."""
+    n, least = 0, -1
+    for cell in range(cells.start[i], cells.start[i + 1]):
+        if not cells.asked[cell] or proba[cell] <= _CANDIDATE:
+            continue
+        if n < _MOST:
+            candidate[n] = cell
+            n += 1
+            continue
+        if least < 0:
             least = 0
             for j in range(1, n):
-                if p[chosen[j]] < p[chosen[least]]:
+                if proba[candidate[j]] < proba[candidate[least]]:
                     least = j
-            if p[label] > p[chosen[least]]:
-                for j in range(least, n - 1):
-                    chosen[j] = chosen[j + 1]
-                chosen[n - 1] = label
+        if proba[cell] > proba[candidate[least]]:
+            for j in range(least, n - 1):
+                candidate[j] = candidate[j + 1]
+            candidate[n - 1] = cell
+            least = -1
     return n
 
 
 @njit(cache=True, nogil=True)
-def _add_independent(p, rest, with_size):
-    """Add ``rest`` times P(l in Y, |Y| = c) of independent labels to ``with_size[l, c]``."""
-    n = p.shape[0]
-    of_size = np.zeros(n + 1)
-    of_size[0] = 1.0
-    for j in range(n):
-        for c in range(j + 1, 0, -1):
-            of_size[c] = of_size[c] * (1.0 - p[j]) + of_size[c - 1] * p[j]
-        of_size[0] *= 1.0 - p[j]
-    others = np.zeros(n + 1)
-    for j in range(n):
-        # Take label j out again, from the end at which that divides by the larger of p and 1 - p.
-        q = p[j]
-        if q < 0.5:
-            others[0] = of_size[0] / (1.0 - q)
-            for c in range(1, n):
-                others[c] = (of_size[c] - q * others[c - 1]) / (1.0 - q)
-        else:
-            others[n - 1] = of_size[n] / q
-            for c in range(n - 1, 0, -1):
-                others[c - 1] = (of_size[c] - (1.0 - q) * others[c]) / q
-        for c in range(1, n + 1):
-            with_size[j, c] += rest * q * others[c - 1]
+def _masks(mass, size, members, place, masks):
+    """Write the likely sets as bits of candidates, -1 where one is not made of these; return what mass is left."""
+    rest = 1.0
+    for s in range(N_PASSED):
+        masks[s] = -1
+        if mass[s] <= 0.0:
+            continue
+        rest -= mass[s]
+        mask = np.int64(0)
+        for k in range(size[s]):
+            j = place[members[s, k]]
+            if j < 0:
+                mask = np.int64(-1)
+                break
+            mask |= np.int64(1) << j
+        masks[s] = mask
+    return max(rest, 0.0)
 
 
 @njit(cache=True, nogil=True)
-def _value(mask, n_candidates, gain, worth, objective, base, odds, rest, masks, mass):
-    """Expected utility of the candidates whose bits are set."""
-    n = 0
+def _prepare(p, rest, ratio, product):
+    """Write, for each node t, the product of all 1 - p + p t, and each label's 2 p over its own factor."""
+    n_nodes = product.shape[0]
+    for k in range(n_nodes):
+        together = rest * _RULES[1, n_nodes, k]
+        for j in range(p.shape[0]):
+            factor = 1.0 - p[j] + p[j] * _RULES[0, n_nodes, k]
+            together *= factor
+            ratio[k, j] = 2.0 * p[j] / factor
+        product[k] = together
+
+
+@njit(cache=True, nogil=True)
+def _pay(n, gain, weight, ratio, product, mass, size, members, place, pay):
+    """Write what each candidate adds to an answer of ``n`` labels; ``product`` goes on to the next ``n``."""
+    n_candidates, n_nodes = gain.shape[0], product.shape[0]
     for j in range(n_candidates):
-        n += (mask >> j) & 1
+        pay[j] = 0.0
+    for k in range(n_nodes):
+        for j in range(n_candidates):
+            pay[j] += product[k] * ratio[k, j]
+        product[k] *= _RULES[0, n_nodes, k]
+    for s in range(N_PASSED):
+        if size[s] == 0:
+            continue
+        share = 2.0 * mass[s] / (n + size[s])
+        for k in range(size[s]):
+            j = place[members[s, k]]
+            if j >= 0:
+                pay[j] += share
+    for j in range(n_candidates):
+        pay[j] = gain[j] + weight * pay[j]
+
+
+@njit(cache=True, nogil=True)
+def _sort(order, pay):
+    """Bring ``order`` into falling order of pay; it is nearly there already."""
+    for j in range(1, pay.shape[0]):
+        moved = order[j]
+        place = j
+        while place > 0 and pay[order[place - 1]] < pay[moved]:
+            order[place] = order[place - 1]
+            place -= 1
+        order[place] = moved
+
+
+@njit(cache=True, nogil=True)
+def _value(mask, pay, odds, base, weight, masks, mass):
+    """Expected utility of the candidates whose bits are set, given what each pays at that size."""
     value, alone = 0.0, base
-    for j in range(n_candidates):
+    for j in range(pay.shape[0]):
         if (mask >> j) & 1:
-            value += gain[j] + objective[4] * worth[j, n]
+            value += pay[j]
             alone *= odds[j]
-    subset = rest * alone
-    for s in range(masks.shape[0]):
+    for s in range(N_PASSED):
         if masks[s] == mask:
-            subset += mass[s]
-    return value + objective[0] * subset
+            alone += mass[s]
+    return value + weight * alone
 
 
 @njit(cache=True, nogil=True)
-def _decide(
-    objective, labels, shared, right, positive, proba, mass, size, members, events, learn, start, chosen
-):  # fmt: skip
-    n, n_columns = proba.shape
+def _count(mask):
+    n = 0
+    while mask > 0:
+        mask &= mask - 1
+        n += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _decide(objective, labels, shared, place, proba, mass, size, members, events, cells, start, chosen):
     present, answered, best_of = labels["present"], labels["answered"], labels["best"]
-    label_right, label_positive = labels["right"], labels["positive"]
-    candidate = np.zeros(_MOST, np.int64)
-    bit = np.full(n_columns, -1, np.int64)
-    target = np.zeros(n_columns)
-    masks = np.zeros(N_PASSED, np.int64)
-    longest = members.shape[2]
-    for i in range(n):
+    all_learned, all_present, all_answered = shared["learned"], shared["present"], shared["answered"]
+    right, positive = shared["right"][0], shared["positive"][0]
+    candidate, order = np.zeros(_MOST, np.int64), np.zeros(_MOST, np.int64)
+    room = np.zeros((4, _MOST))
+    ratio, products = np.zeros((_N_NODES, _MOST)), np.zeros(_N_NODES)
+    masks, sizes = np.zeros(N_PASSED + 1, np.int64), np.zeros(N_PASSED + 1, np.int64)
+    for i in range(len(events.state)):
         n_labels = events.born[i]
-        n_candidates = _candidates(proba[i, :n_labels], candidate)
-        p = np.zeros(n_candidates)
-        gain = np.zeros(n_candidates)
-        odds = np.zeros(n_candidates)
-        t = shared[0]
-        density = (shared[1] + shared[2] + 1.0) / (t + 1.0)
+        n_candidates = _candidates(proba, cells, i, candidate)
+        p, gain = room[0, :n_candidates], room[1, :n_candidates]
+        odds, pay = room[2, :n_candidates], room[3, :n_candidates]
+        t = all_learned[0]
+        density = (all_present[0] + all_answered[0] + 1.0) / (t + 1.0)
         common = 0.0
         for k in range(N_THRESHOLDS):
-            if shared[1] > 0:
-                common = max(common, 2.0 * right[k] / (positive[k] + shared[1]))
-        base = 1.0
+            if all_present[0] > 0:
+                common = max(common, 2.0 * right[k] / (positive[k] + all_present[0]))
+        base, half = 1.0, np.int64(0)
         for j in range(n_candidates):
-            label = candidate[j]
-            bit[label] = j
-            p[j] = min(proba[i, label], 1.0 - 1e-9)
-            odds[j] = p[j] / (1.0 - p[j])
-            base *= 1.0 - p[j]
+            label = cells.label[candidate[j]]
+            place[label], order[j] = j, j
+            q = p[j] = min(np.float64(proba[candidate[j]]), 1.0 - 1e-9)
+            odds[j] = q / (1.0 - q)
+            base *= 1.0 - q
             own = (present[label] + answered[label] + 1.0) / (t + 1.0)
-            gain[j] = objective[1] * (2.0 * p[j] - common) / density
-            gain[j] += objective[2] * (2.0 * p[j] - best_of[label]) / (n_labels * own)
-            gain[j] += objective[3] * (2.0 * p[j] - 1.0) / n_labels
+            gain[j] = objective[1] * (2.0 * q - common) / density
+            gain[j] += objective[2] * (2.0 * q - best_of[label]) / (n_labels * own)
+            gain[j] += objective[3] * (2.0 * q - 1.0) / n_labels
+            if q > 0.5:
+                half |= np.int64(1) << j
+        rest = _masks(mass[i], size[i], members[i], place, masks)
+        base *= rest
+        masks[N_PASSED] = half
+        largest = 0
+        for s in range(N_PASSED + 1):
+            sizes[s] = _count(masks[s]) if masks[s] >= 0 else -1
+            largest = max(largest, sizes[s])
 
-        with_size = np.zeros((n_candidates, max(n_candidates, longest) + 1))
-        rest = 1.0
-        for s in range(N_PASSED):
-            masks[s] = -1
-            if mass[i, s] == 0.0:
-                continue
-            rest -= mass[i, s]
-            masks[s] = 0
-            for k in range(size[i, s]):
-                j = bit[members[i, s, k]]
-                if j >= 0:
-                    with_size[j, size[i, s]] += mass[i, s]
-                    if masks[s] >= 0:
-                        masks[s] |= np.int64(1) << j
-                else:
-                    masks[s] = -1
-        rest = max(rest, 0.0)
-        if n_candidates > 0:
-            _add_independent(p, rest, with_size)
-        worth = np.zeros((n_candidates, n_candidates + 1))
-        for j in range(n_candidates):
-            for c in range(1, with_size.shape[1]):
-                share = 2.0 * with_size[j, c]
-                if share > 0.0:
-                    for m in range(1, n_candidates + 1):
-                        worth[j, m] += share / (m + c)
-
-        best = np.int64(0)
-        for j in range(n_candidates):
-            if p[j] > 0.5:
-                best |= np.int64(1) << j
-        best_value = _value(best, n_candidates, gain, worth, objective, base, odds, rest, masks, mass[i])
-        for m in range(n_candidates + 1):
-            mask = np.int64(0)
-            for _ in range(m):
-                pick, most = -1, -np.inf
-                for j in range(n_candidates):
-                    if not (mask >> j) & 1:
-                        worthy = gain[j] + objective[4] * worth[j, m]
-                        if worthy > most:
-                            pick, most = j, worthy
-                mask |= np.int64(1) << pick
-            value = _value(mask, n_candidates, gain, worth, objective, base, odds, rest, masks, mass[i])
+        product = products[: min(n_candidates, _N_NODES)]
+        _prepare(p, rest, ratio, product)
+        best, best_value, highest, falls = np.int64(0), -np.inf, -np.inf, 0
+        for n in range(n_candidates + 1):
+            _pay(n, gain, objective[4], ratio, product, mass[i], size[i], members[i], place, pay)
+            _sort(order, pay)
+            mask, together = np.int64(0), 0.0
+            for j in range(n):
+                mask |= np.int64(1) << order[j]
+                together += pay[order[j]]
+            value = _value(mask, pay, odds, base, objective[0], masks, mass[i])
             if value > best_value:
                 best, best_value = mask, value
-        for s in range(N_PASSED):
-            if masks[s] >= 0:
-                value = _value(masks[s], n_candidates, gain, worth, objective, base, odds, rest, masks, mass[i])
-                if value > best_value:
-                    best, best_value = masks[s], value
-        for _ in range(_FLIPS):
-            flip = best
-            for j in range(n_candidates):
-                mask = best ^ (np.int64(1) << j)
-                value = _value(mask, n_candidates, gain, worth, objective, base, odds, rest, masks, mass[i])
-                if value > best_value:
-                    flip, best_value = mask, value
-            if flip == best:
+            for s in range(N_PASSED + 1):
+                if sizes[s] == n:
+                    value = _value(masks[s], pay, odds, base, objective[0], masks, mass[i])
+                    if value > best_value:
+                        best, best_value = masks[s], value
+            falls = 0 if together > highest else falls + 1
+            highest = max(highest, together)
+            if n >= largest and falls >= _PATIENCE:
                 break
-            best = flip
 
         end = start[i]
         for j in range(n_candidates):
-            bit[candidate[j]] = -1
+            label = cells.label[candidate[j]]
+            place[label] = -1
             if (best >> j) & 1:
-                chosen[end] = candidate[j]
+                chosen[end] = label
                 end += 1
         start[i + 1] = end
+        if events.taught[i]:
+            all_learned[0] += 1.0
+            _learn(labels, shared, proba, cells, i, chosen[start[i] : end], common)
 
-        if not learn or events.state[i] == UNLABELLED:
+
+@njit(cache=True, nogil=True)
+def _learn(labels, shared, proba, cells, i, chosen, common):
+    """Count the answers and true labels of an event, and what the fixed thresholds would have made of it."""
+    present, answered, best_of = labels["present"], labels["answered"], labels["best"]
+    label_right, label_positive = labels["right"], labels["positive"]
+    all_present, all_answered = shared["present"], shared["answered"]
+    right, positive = shared["right"][0], shared["positive"][0]
+    at = 0
+    for cell in range(cells.start[i], cells.start[i + 1]):
+        label, y = cells.label[cell], np.float64(cells.target[cell])
+        is_answer = at < chosen.shape[0] and chosen[at] == label
+        at += is_answer
+        if np.isnan(y):
             continue
-        shared[0] += 1.0
-        read_targets(events, i, events.born[i + 1], target)
-        at = start[i]
-        for label in range(events.born[i + 1]):
-            while at < end and chosen[at] < label:
-                at += 1
-            is_answer = at < end and chosen[at] == label
-            y = target[label]
-            if np.isnan(y):
-                continue
-            q = proba[i, label] if label < n_labels else 0.0
-            if not is_answer and y == 0.0 and q < THRESHOLDS[0]:
-                continue
-            if is_answer:
-                answered[label] += 1.0
-                shared[2] += 1.0
-            present[label] += y
-            shared[1] += y
-            best_f = 0.0
-            for k in range(N_THRESHOLDS):
-                if q >= THRESHOLDS[k]:
-                    positive[k] += 1.0
-                    right[k] += y
-                    label_positive[label, k] += np.float32(1.0)
-                    label_right[label, k] += np.float32(y)
-                above = 2.0 * label_right[label, k] + _PSEUDO * common
-                best_f = max(best_f, above / (label_positive[label, k] + present[label] + _PSEUDO))
-            best_of[label] = best_f
+        q = proba[cell] if cells.asked[cell] else 0.0
+        if not is_answer and y == 0.0 and q < THRESHOLDS[0]:
+            continue
+        if is_answer:
+            answered[label] += 1.0
+            all_answered[0] += 1.0
+        present[label] += y
+        all_present[0] += y
+        best_f = 0.0
+        for k in range(N_THRESHOLDS):
+            if q >= THRESHOLDS[k]:
+                positive[k] += 1.0
+                right[k] += y
+                label_positive[label, k] += np.float32(1.0)
+                label_right[label, k] += np.float32(y)
+            above = 2.0 * label_right[label, k] + _PSEUDO * common
+            best_f = max(best_f, above / (label_positive[label, k] + present[label] + _PSEUDO))
+        best_of[label] = best_f

@@ -18,7 +18,8 @@ class Events(NamedTuple):
 
     ``present`` and ``known`` list columns as `Rows` do; ``state`` is `Batch.label_state`, but a partly labelled event
     of which nothing is known is ``UNLABELLED``; ``weight`` float64 (n,); ``born`` int64 (n + 1,): columns below
-    ``born[i]`` exist when event ``i`` is answered, and those below ``born[i + 1]`` when it is learned.
+    ``born[i]`` exist when event ``i`` is answered, and those below ``born[i + 1]`` when it is learned; ``taught`` bool
+    (n,): whether the event is learned from.
     """
 
     present_start: NDArray[np.int64]
@@ -28,6 +29,31 @@ class Events(NamedTuple):
     known: NDArray[np.int32]
     weight: NDArray[np.float64]
     born: NDArray[np.int64]
+    taught: NDArray[np.bool_]
+
+
+class Cells(NamedTuple):
+    """Pairs of events and labels that are looked at.
+
+    Event ``i`` has those of ``start[i]:start[i + 1]``, labels ascending. ``start`` int64 (n + 1,); ``label`` int32,
+    columns; ``target`` float32: 1 present, 0 absent, NaN where nothing is learned (the label is unknown or the event is
+    not taught); ``asked`` bool: the cell is answered. Cells that are not asked are there to be learned only, such as
+    those of labels born with the event.
+    """
+
+    start: NDArray[np.int64]
+    label: NDArray[np.int32]
+    target: NDArray[np.float32]
+    asked: NDArray[np.bool_]
+
+    @classmethod
+    def all(cls, events: Events) -> Cells:
+        """Every label that is born, for every event."""
+        lengths = np.where(events.taught, events.born[1:], events.born[:-1])
+        start = np.concatenate([[0], np.cumsum(lengths)])
+        cells = cls(start, *(np.empty(start[-1], kind) for kind in (np.int32, np.float32, np.bool_)))
+        _all_cells(events, cells)
+        return cells
 
 
 class Columns:
@@ -67,7 +93,8 @@ class Columns:
             state[(state == PARTIAL) & (np.diff(batch.known.indptr) == 0)] = UNLABELLED
             known = batch.known.renumbered(self._column_of)
         weight = np.ones(n) if batch.weight is None else np.ascontiguousarray(batch.weight, np.float64)
-        return Events(present.indptr, present.indices, state, known.indptr, known.indices, weight, born)
+        taught = learn & (state != UNLABELLED)
+        return Events(present.indptr, present.indices, state, known.indptr, known.indices, weight, born, taught)
 
     def get_state(self) -> dict[str, NDArray[Any]]:
         """The labels in order of birth."""
@@ -92,6 +119,22 @@ def read_targets(events: Events, i: int, n_columns: int, target: NDArray[Any]) -
     for cell in range(events.present_start[i], events.present_start[i + 1]):
         if events.present[cell] < n_columns:
             target[events.present[cell]] = 1.0
+
+
+@njit(cache=True, nogil=True)
+def _all_cells(events, cells):
+    target = np.empty(events.born[-1], np.float32)
+    for i in range(len(events.state)):
+        low, high = cells.start[i], cells.start[i + 1]
+        n_labels = high - low
+        if events.taught[i]:
+            read_targets(events, i, n_labels, target)
+        else:
+            target[:n_labels] = np.nan
+        for label in range(n_labels):
+            cells.label[low + label] = label
+            cells.target[low + label] = target[label]
+            cells.asked[low + label] = label < events.born[i]
 
 
 class SharedRows:
@@ -174,9 +217,12 @@ def _shared_rows(dense, inputs, start, cells, data, sparse, taught, moments, len
         )
         square, known = 0.0, 0.0
         for k in range(low + 1, low + m):
+            is_met = moments[COUNT, indices[k]] > (1 if taught[i] else 0)
+            if not sparse and not is_met:
+                values[k] = 0.0
             own = np.float64(values[k]) * values[k]
             square += own
-            if moments[COUNT, indices[k]] > (1 if taught[i] else 0):
+            if is_met:
                 known += own
         scale = length[1] / max(length[0], 1.0)
         if sparse:

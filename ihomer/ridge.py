@@ -9,11 +9,18 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ihomer.events import Events, read_targets
-from streams.batch import UNLABELLED, Rows
+from ihomer.events import Cells, Events
+from learners.base import with_room
+from streams.batch import Rows
 
 WIDEST = 1024
 """Inputs beyond this many share places with others, with signs, by hashing: time and memory grow with the square."""
+
+HELD_BACK = 16
+"""Steps of the inverse that are folded into it at once: one pass over it in place of so many."""
+
+LANES = 8
+"""Sums over places are kept in so many parts, and arrays are a multiple of it wide, so that room changes no sum."""
 
 _INTERCEPT_VARIANCE = 100.0
 
@@ -23,13 +30,16 @@ class RidgeExpert:
 
     Notes
     -----
-    With k = P x and g = w / (1 + w x.k): W += g k (y - s), P -= g k k', from P = I (100 for the intercept) and W = 0.
-    A column of zeros that sees only zeros stays as it is, so a label that is born late has the weights that it would
-    have had if known from the start. Where a label is unknown its column is left alone although P moves on; that is
-    not quite the ridge solution of its known events. Nothing is forgotten.
+    With P the inverse of I (1 / 100 for the intercept) plus the sum of w x x' over the events learned, and C_l the sum
+    of w x over those that have label l, the score is (P x).C_l. A label that is absent costs nothing, one that is born
+    late has the score that it would have had if known from the start. Where a label is unknown it counts as present by
+    its own score, which leaves its weights P C_l as they are. Nothing is forgotten.
 
-    An event costs O(D^2 + D L), D being the inputs, at most ``WIDEST`` + 1. State: 4 (D^2 + D L) bytes; float32 halves
-    the traffic, which is what the time goes into.
+    P moves by -g k k' with k = P x and g = w / (1 + w x.k); ``HELD_BACK`` such steps wait beside it and take part in
+    every product. All is float64, since an error of rounding in P is multiplied by C, which grows with the stream.
+
+    An event costs O(D^2 + D m), D being the inputs, at most ``WIDEST`` + 1, and m its cells. State: 8 (D^2 + D L)
+    bytes for L labels.
 
     References
     ----------
@@ -37,101 +47,142 @@ class RidgeExpert:
     """
 
     def __init__(self) -> None:
-        self._inverse = np.zeros((0, 0), np.float32)
-        self._weights = np.zeros((0, 0), np.float32)
+        self._inverse, self._waiting = np.zeros((0, 0)), np.zeros((HELD_BACK, 0))
+        self._gains, self._n_waiting = np.zeros(HELD_BACK), np.zeros(1, np.int64)
+        self._sums = np.zeros((0, 0))
         self._width = self._n_labels = 0
 
-    def run(self, rows: Rows, n_inputs: int, events: Events, learn: bool) -> NDArray[np.float32]:
-        """Scores of shape (n, labels), each taken before its event is learned (if ``learn``)."""
-        width, n_labels = min(n_inputs, WIDEST + 1), int(events.born[-1])
-        self._grow(width, n_labels)
-        self._width, self._n_labels = max(width, self._width), n_labels
-        scores = np.zeros((len(rows), n_labels), np.float32)
-        _ridge(self._inverse, self._weights, width, rows.indptr, rows.indices, rows.data, events, learn, scores)
+    def run(self, rows: Rows, n_inputs: int, events: Events, cells: Cells) -> NDArray[np.float32]:
+        """The score of each cell, that of an event taken before it is learned."""
+        self._grow(max(min(n_inputs, WIDEST + 1), self._width), int(events.born[-1]))
+        scores = np.empty(len(cells.label), np.float32)
+        _ridge(
+            self._inverse, self._waiting, self._gains, self._n_waiting, self._sums, self._width,
+            rows.indptr, rows.indices, rows.data, events, cells, scores,
+        )  # fmt: skip
         return scores
 
     def _grow(self, width: int, n_labels: int) -> None:
-        held, columns = self._weights.shape
+        held = len(self._inverse)
         if width > held:
-            room = min(max(width, 2 * held), WIDEST + 1)
-            inverse = np.eye(room, dtype=np.float32)
+            room = -(-min(max(width, held + held // 2), WIDEST + 1) // LANES) * LANES
+            inverse, waiting = np.eye(room), np.zeros((HELD_BACK, room))
             inverse[0, 0] = _INTERCEPT_VARIANCE
-            inverse[:held, :held] = self._inverse
-            self._inverse = inverse
-            self._weights = np.concatenate([self._weights, np.zeros((room - held, columns), np.float32)])
-        if n_labels > columns:
-            # Rows are kept a multiple of eight wide, so that each starts on a register's border.
-            room = -(-max(n_labels, columns + columns // 2) // 8) * 8
-            wider = np.zeros((len(self._weights), room), np.float32)
-            wider[:, :columns] = self._weights
-            self._weights = wider
+            inverse[:held, :held], waiting[:, :held] = self._inverse, self._waiting
+            sums = np.zeros((len(self._sums), room))
+            sums[:, :held] = self._sums
+            self._inverse, self._waiting, self._sums = inverse, waiting, sums
+        self._sums = with_room(self._sums, n_labels)
+        self._width, self._n_labels = width, max(n_labels, self._n_labels)
 
     def get_state(self) -> dict[str, NDArray[Any]]:
-        """The inverse and the weights."""
-        inverse = self._inverse[: self._width, : self._width].copy()
-        return {"inverse": inverse, "weights": self._weights[: self._width, : self._n_labels].copy()}
+        """The inverse, the steps that wait, and the sums."""
+        w, n = self._width, int(self._n_waiting[0])
+        return {
+            "inverse": self._inverse[:w, :w].copy(),
+            "waiting": self._waiting[:n, :w].copy(),
+            "gains": self._gains[:n].copy(),
+            "sums": self._sums[: self._n_labels, :w].copy(),
+        }
 
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take over what ``get_state`` gave."""
-        self._inverse, self._weights = state["inverse"].copy(), state["weights"].copy()
-        self._width, self._n_labels = self._weights.shape
+        self.__init__()  # type: ignore[misc]
+        sums, n = state["sums"], len(state["gains"])
+        self._grow(len(state["inverse"]), len(sums))
+        w = self._width
+        self._inverse[:w, :w], self._waiting[:n, :w] = state["inverse"], state["waiting"]
+        self._gains[:n], self._n_waiting[0] = state["gains"], n
+        self._sums[: len(sums), :w] = sums
 
 
 @njit(cache=True, nogil=True)
-def _ridge(inverse, weights, width, start, indices, values, events, learn, scores):
-    n_labels = scores.shape[1]
-    x = np.zeros(width, np.float32)
-    k = np.zeros(width, np.float32)
-    error = np.zeros(n_labels, np.float32)
-    target = np.zeros(n_labels, np.float32)
+def _hashed(at, value):
+    """Place and value of an input."""
+    if at <= WIDEST:
+        return at, value
+    mixed = at * 0x3C6EF373
+    mixed ^= mixed >> 15
+    return 1 + (mixed >> 1) % WIDEST, -value if mixed & 1 else value
+
+
+@njit(cache=True, nogil=True)
+def _fold(inverse, waiting, gains, width):
+    """Take the steps that wait into the inverse."""
+    for at in range(width):
+        row = inverse[at]
+        for step in range(0, HELD_BACK, 4):
+            a, b, c, d = waiting[step], waiting[step + 1], waiting[step + 2], waiting[step + 3]
+            of_a, of_b = gains[step] * a[at], gains[step + 1] * b[at]
+            of_c, of_d = gains[step + 2] * c[at], gains[step + 3] * d[at]
+            for other in range(width):
+                row[other] -= ((of_a * a[other] + of_b * b[other]) + of_c * c[other]) + of_d * d[other]
+
+
+@njit(cache=True, nogil=True)
+def _score(k, sums):
+    """The product of two rows, summed in fixed parts."""
+    a = b = c = d = e = f = g = h = 0.0
+    for at in range(0, len(k), LANES):
+        a += k[at] * sums[at]
+        b += k[at + 1] * sums[at + 1]
+        c += k[at + 2] * sums[at + 2]
+        d += k[at + 3] * sums[at + 3]
+        e += k[at + 4] * sums[at + 4]
+        f += k[at + 5] * sums[at + 5]
+        g += k[at + 6] * sums[at + 6]
+        h += k[at + 7] * sums[at + 7]
+    return ((a + b) + (c + d)) + ((e + f) + (g + h))
+
+
+@njit(cache=True, nogil=True)
+def _ridge(inverse, waiting, gains, n_waiting, sums, width, start, indices, values, events, cells, scores):
+    room = inverse.shape[1]
+    x, k = np.zeros(room), np.zeros(room)
     place = np.zeros(width, np.int64)
-    for i in range(scores.shape[0]):
+    for i in range(len(events.state)):
         used = 0
         for cell in range(start[i], start[i + 1]):
-            at, value = np.int64(indices[cell]), values[cell]
-            if at > WIDEST:
-                mixed = at * 0x3C6EF373
-                mixed ^= mixed >> 15
-                if mixed & 1:
-                    value = -value
-                at = 1 + (mixed >> 1) % WIDEST
+            at, value = _hashed(np.int64(indices[cell]), np.float64(values[cell]))
             if x[at] == 0:
                 place[used] = at
                 used += 1
             x[at] += value
             if x[at] == 0:
                 # Two that cancel: a trace too small to matter keeps the place listed once.
-                x[at] = np.float32(1e-20)
-        score = scores[i]
+                x[at] = 1e-20
+        k[:] = 0.0
         for j in range(used):
-            value, row = x[place[j]], weights[place[j]]
-            for label in range(n_labels):
-                score[label] += value * row[label]
-        if learn and events.state[i] != UNLABELLED:
-            k[:] = 0.0
+            value, row = x[place[j]], inverse[place[j]]
+            for at in range(width):
+                k[at] += value * row[at]
+        for step in range(n_waiting[0]):
+            row, along = waiting[step], 0.0
             for j in range(used):
-                value, row = x[place[j]], inverse[place[j]]
-                for column in range(width):
-                    k[column] += value * row[column]
-            length = np.float32(0.0)
+                along += x[place[j]] * row[place[j]]
+            along *= gains[step]
+            for at in range(width):
+                k[at] -= along * row[at]
+        taught, weight = events.taught[i], events.weight[i]
+        for cell in range(cells.start[i], cells.start[i + 1]):
+            label, y = cells.label[cell], np.float64(cells.target[cell])
+            score = _score(k, sums[label])
+            scores[cell] = score
+            if not taught or y == 0.0:
+                continue
+            share = weight * (score if np.isnan(y) else y)
+            row = sums[label]
+            for j in range(used):
+                row[place[j]] += share * x[place[j]]
+        if taught:
+            length = 0.0
             for j in range(used):
                 length += x[place[j]] * k[place[j]]
-            weight = np.float32(events.weight[i])
-            gain = weight / (np.float32(1.0) + weight * max(length, np.float32(0.0)))
-            read_targets(events, i, n_labels, target)
-            for label in range(n_labels):
-                error[label] = np.float32(0.0) if np.isnan(target[label]) else target[label] - score[label]
-            for column in range(width):
-                step = gain * k[column]
-                if step == 0:
-                    continue
-                row = weights[column]
-                for label in range(n_labels):
-                    row[label] += step * error[label]
-                row = inverse[column]
-                for other in range(width):
-                    row[other] -= step * k[other]
+            waiting[n_waiting[0], :] = k
+            gains[n_waiting[0]] = weight / (1.0 + weight * max(length, 0.0))
+            n_waiting[0] += 1
+            if n_waiting[0] == HELD_BACK:
+                _fold(inverse, waiting, gains, width)
+                n_waiting[0] = 0
         for j in range(used):
             x[place[j]] = 0.0
-        # What is not born yet has no score.
-        score[events.born[i] :] = 0.0

@@ -1,0 +1,202 @@
+"""The experts that look at every event, and their shadows: fresh copies that learn from an alarm on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ihomer.events import Cells, Columns, Events, SharedRows
+from ihomer.label_window import LabelWindow
+from ihomer.neighbours import WIDEST_SCORES, NearestEvents, NearestRows, score_rows
+from ihomer.ridge import RidgeExpert
+from ihomer.shortlist import Shortlist
+from ihomer.stack import Evidence
+from ihomer.temporal import LabelPast
+from learners.base import Learner
+from learners.linear import LinearClassifier
+from streams.batch import Batch, Prediction, Rows, Schema
+
+EXPERTS = ("ridge", "logistic", "neighbours", "score-neighbours")
+"""What the stack listens to beside the labels' own past and a local learner."""
+
+_SHARPNESS, _SCORE_SHARPNESS = 16.0, 8.0
+_K, _SCORE_K = 30, 20
+
+_SURE = 3e-4
+"""Probabilities of a learner count as at least this far from 0 and 1."""
+
+_LIFE = 2000
+"""Events after which a shadow takes the place of the expert that it stands beside."""
+
+_ABSENT = np.zeros(0, np.float32)
+
+
+class Experts:
+    """Inputs, windows and experts of an `ihomer.classifier.IHOMERClassifier`, each computed once for all labels.
+
+    Parameters
+    ----------
+    names
+        Which of `EXPERTS` there are.
+    local
+        A further learner that answers for every label, or None.
+    window
+        Events among which neighbours are sought.
+    limit
+        Labels beyond which only a `Shortlist` is looked at, and the logistic expert, which learns every label with
+        every event, falls silent.
+
+    Notes
+    -----
+    After an alarm shadows of the ridge and the logistic expert begin, which know nothing of what was before. They take
+    the place of the experts after 2,000 events, or when the next alarm comes.
+    """
+
+    def __init__(self, names: Collection[str], local: Learner | None, window: int, limit: int) -> None:
+        self.names, self.limit = names, limit
+        self.rows, self.past = SharedRows(), LabelPast()
+        self.nearest, self.labels = NearestEvents(window, _K), LabelWindow(window)
+        self.nearest_scores = NearestRows(window, _SCORE_K, widest=WIDEST_SCORES)
+        self.shortlist = Shortlist(limit)
+        self.ridge, self.logistic, self.local = RidgeExpert(), LinearClassifier(), local
+        self.shadow_ridge, self.shadow_logistic = RidgeExpert(), LinearClassifier()
+        self.has_shadow, self.are_few = False, True
+        self._age = 0
+
+    def look(self, batch: Batch, schema: Schema, columns: Columns, events: Events) -> tuple[Cells, Evidence]:
+        """Where to look in each event, and what the experts say there; then they learn the event."""
+        rows = self.rows.run(batch, schema, events.taught)
+        near = self.nearest.run(batch, schema, rows, self.rows.n, events.taught)
+        self.labels.take(events)
+        cells = self.shortlist.run(events, near, self.labels)
+        ridge = self.ridge.run(rows, self.rows.n, events, cells)
+        votes = score_votes = logistic = local = shadow_ridge = shadow_logistic = _ABSENT
+        if "neighbours" in self.names:
+            votes = self.labels.vote(near, cells, _SHARPNESS)
+        if "score-neighbours" in self.names:
+            near = self.nearest_scores.run(score_rows(cells, ridge), int(events.born[-1]), events.taught)
+            score_votes = self.labels.vote(near, cells, _SCORE_SHARPNESS)
+        few = self.are_few
+        learn = bool(events.taught.any())
+        if "logistic" in self.names and few:
+            logistic = _logits(self.logistic, batch, learn, columns, cells)
+        if self.local is not None:
+            local = _logits(self.local, batch, learn, columns, cells)
+        if self.has_shadow:
+            shadow_ridge = self.shadow_ridge.run(rows, self.rows.n, events, cells)
+            if "logistic" in self.names and few:
+                shadow_logistic = _logits(self.shadow_logistic, batch, learn, columns, cells)
+            self._age += int(np.count_nonzero(events.taught))
+        past = self.past.run(events, cells)
+        if "ridge" not in self.names:
+            ridge = shadow_ridge = _ABSENT
+        return cells, Evidence(past, ridge, logistic, votes, score_votes, local, shadow_ridge, shadow_logistic)
+
+    def voters(
+        self, batch: Batch, schema: Schema, events: Events
+    ) -> list[tuple[tuple[int, float, float], frozenset[int]]]:
+        """Number, similarity and share of the vote of the neighbours of a single event, and the labels of each."""
+        rows = self.rows.run(batch, schema, events.taught)
+        near = self.nearest.run(batch, schema, rows, self.rows.n, events.taught)
+        found = near.event[0] >= 0
+        event, similarity = near.event[0][found], near.similarity[0][found]
+        vote = self.labels.weights(event) * np.exp(_SHARPNESS * (similarity - similarity.max(initial=-1)))
+        share = vote / max(vote.sum(), 1e-300)
+        told = zip(event.tolist(), similarity.tolist(), share.tolist(), strict=True)
+        return [(one, frozenset(self.labels.present(one[0]).tolist())) for one in told]
+
+    def count(self, n_labels: int) -> None:
+        """Take notice of the number of labels born; once they are many the logistic expert is given up."""
+        if self.are_few and n_labels > self.limit:
+            self.are_few, self.logistic, self.shadow_logistic = False, LinearClassifier(), LinearClassifier()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the shadows have learned enough to take over."""
+        return self.has_shadow and self._age >= _LIFE
+
+    def promote(self) -> None:
+        """Let the shadows take over."""
+        self.ridge, self.logistic = self.shadow_ridge, self.shadow_logistic
+        self.begin_shadow()
+        self.has_shadow = False
+
+    def begin_shadow(self) -> None:
+        """Let shadows begin."""
+        self.shadow_ridge, self.shadow_logistic = RidgeExpert(), LinearClassifier()
+        self.has_shadow, self._age = True, 0
+
+    def get_state(self, schema: Schema) -> dict[str, NDArray[Any]]:
+        """Everything learned; names of arrays begin with the part's."""
+        state = {
+            "rows": self.rows.get_state(schema),
+            "nearest": self.nearest.get_state(schema),
+            **{name: part.get_state() for name, part in self._parts().items()},
+        }
+        flat = {f"{part}/{name}": array for part, arrays in state.items() for name, array in arrays.items()}
+        return {**flat, "flags": np.array([self._age, self.has_shadow, self.are_few])}
+
+    def set_state(self, state: Mapping[str, NDArray[Any]], schema: Schema) -> None:
+        """Take over what ``get_state`` gave."""
+        self._age, shadow, few = state["flags"].tolist()
+        self.has_shadow, self.are_few = bool(shadow), bool(few)
+        parts = by_part(state)
+        self.rows.set_state(parts["rows"], schema)
+        self.nearest.set_state(parts["nearest"], schema)
+        for name, part in self._parts().items():
+            part.set_state(parts[name])
+
+    def _parts(self) -> dict[str, Any]:
+        parts: dict[str, Any] = {
+            "past": self.past,
+            "window": self.labels,
+            "shortlist": self.shortlist,
+            "score_neighbours": self.nearest_scores,
+            "ridge": self.ridge,
+            "logistic": self.logistic,
+            "shadow_ridge": self.shadow_ridge,
+            "shadow_logistic": self.shadow_logistic,
+        }
+        if self.local is not None:
+            parts["local"] = self.local
+        return parts
+
+
+def by_part(state: Mapping[str, NDArray[Any]]) -> dict[str, dict[str, NDArray[Any]]]:
+    """The arrays of each part, whose names begin with the part's and a slash."""
+    parts: dict[str, dict[str, NDArray[Any]]] = {}
+    for path, array in state.items():
+        part, _, name = path.partition("/")
+        parts.setdefault(part, {})[name] = array
+    return parts
+
+
+def run_learner(learner: Learner, batch: Batch, learn: bool) -> Prediction:
+    """What a learner answers; then it learns the events, if ``learn``."""
+    return learner.test_then_train(batch) if learn else learner.predict_batch(batch)
+
+
+def probabilities(said: Prediction, learner: Learner) -> Rows:
+    """The probabilities that a learner gave, as rows."""
+    if said.proba is None:
+        raise TypeError(f"local must be a learner with probabilities, got {type(learner).__name__}")
+    return said.proba if isinstance(said.proba, Rows) else Rows.from_dense(said.proba, values=True)
+
+
+def _logits(learner: Learner, batch: Batch, learn: bool, columns: Columns, cells: Cells) -> NDArray[np.float32]:
+    """What a learner says of each cell, before it learns the event."""
+    said = run_learner(learner, batch, learn)
+    labels = columns.labels[cells.label]
+    if isinstance(said.proba, np.ndarray):
+        dense = said.proba
+    else:
+        dense = probabilities(said, learner).to_dense(int(columns.labels.max(initial=-1)) + 1)
+    p = np.zeros(len(labels))
+    held = labels < dense.shape[1]
+    event = np.repeat(np.arange(len(said)), np.diff(cells.start))
+    p[held] = dense[event[held], labels[held]]
+    p = p.clip(_SURE, 1 - _SURE)
+    return np.log(p / (1 - p)).astype(np.float32)

@@ -17,5 +17,10 @@ serve, ``tables(result) -> dict[str, str]``; it is entered in ``SUITES``.
 
 __all__ = ["SUITES"]
 
-SUITES = {"accuracy": "benchmarks.accuracy", "drift": "benchmarks.drift", "speed": "benchmarks.speed"}
+SUITES = {
+    "ablation": "benchmarks.ablation",
+    "accuracy": "benchmarks.accuracy",
+    "drift": "benchmarks.drift",
+    "speed": "benchmarks.speed",
+}
 """Name of a suite to the module that defines it."""

@@ -49,7 +49,7 @@ LABEL_SETS = (
 )
 
 SENSITIVE = {
-    "label-dependency, delta 1e-3": "label-dependency:delta=0.001",
+    **{f"label-dependency, delta {d}": f"label-dependency:delta={d}" for d in ("1e-6", "1e-5", "1e-3", "1e-2")},
     "label-dependency, window 500": "label-dependency:window_size=500",
 }
 """Points of the trade-off beside the defaults."""

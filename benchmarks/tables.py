@@ -98,7 +98,8 @@ def verdict(target: Mapping[str, Any], unit: str) -> str:
     if found is None:
         return f"no ratio to {name}: {target['reason']}" if "peer" in target else f"undecided: {target['reason']}"
     if "below" in target:
-        return f"below {amount(target['below'], unit)}: {_outcome(target, found / target['below'] - 1)}"
+        rule = "more than" if unit == "events/s" else "below"
+        return f"{rule} {amount(target['below'], unit)}: {_outcome(target, found / target['below'] - 1)}"
     if "at_most" in target:
         missing = found / target["at_most"] - 1
         return f"{_times(found)} of {name}; at most {_times(target['at_most'])}: {_outcome(target, missing)}"

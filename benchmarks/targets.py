@@ -2,8 +2,12 @@
 
 **The rule for ratios.** The ratio of two contestants is that of their bests. It is stated only if it (or its inverse,
 where the other one is ahead) is larger than worst / best of *either* contestant: the slower one at its best is then
-slower than the faster one at its worst, and the advantage is larger than the noise of both. Otherwise it is not stated,
-and a target that needs it is undecided, which is not reached.
+slower than the faster one at its worst, and the advantage is larger than the noise of both. Otherwise it is not stated.
+
+**The rule for targets.** A target is judged by the ratio where that is stated. Where it is not, the target is reached
+if it was in every round, even the worst, and missed if it was in none, not even the best. A round is one attempt of
+each, one right after the other, so that a machine that slows down slows both. Otherwise the target is undecided, which
+is not reached.
 """
 
 from __future__ import annotations
@@ -13,7 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 Side = Mapping[str, Any]
-"""A contestant as the result file holds it: ``status``, ``reason``, and where ok ``best`` and ``worst``."""
+"""A contestant as the result file holds it: ``status``, ``reason``, and where ok ``best``, ``worst`` and its ``costs``,
+one a round."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +37,21 @@ class Ratio:
             return {**record, "verdict": "undecided", "reason": reason}
         ratio, stated = ratio_of(done[self.ours], done[self.peer])
         if not stated:
-            return {**record, "verdict": "undecided", "reason": "the spread is larger than the difference"}
+            return {**record, **self._judge_rounds(done[self.ours], done[self.peer])}
         if self.at_least is None:
             return {**record, "found": ratio, "verdict": "stated"}
         return {**record, "found": ratio, "verdict": "reached" if ratio >= self.at_least else "missed"}
+
+    def _judge_rounds(self, ours: Side, peer: Side) -> dict[str, str]:
+        """The verdict where no ratio may be stated."""
+        reason = "the spread is larger than the difference"
+        if self.at_least is not None:
+            rounds = {b >= self.at_least * a for a, b in zip(ours["costs"], peer["costs"], strict=False)}
+            if rounds == {True}:
+                return {"verdict": "reached", "reason": f"{reason}, but at least {self.at_least:g} x in every round"}
+            if rounds == {False}:
+                return {"verdict": "missed", "reason": f"{reason}, but at least {self.at_least:g} x in no round"}
+        return {"verdict": "undecided", "reason": reason}
 
 
 @dataclass(frozen=True)

@@ -257,15 +257,37 @@ def test_a_ratio_in_the_peers_favour_is_stated_too():
     assert (found["found"], found["verdict"]) == (pytest.approx(1 / 3), "missed")
 
 
-@pytest.mark.parametrize(
-    ("ours", "peer"),
-    [([1.0, 1.5, 3.5], [3.0, 3.0, 3.0]), ([1.0, 1.0, 1.0], [3.0, 4.0, 9.5]), ([3.0, 9.5, 3.0], [1.0, 1.0, 1.0])],
-)
+UNSTEADY = [([1.0, 1.5, 3.5], [3.0, 3.0, 3.0]), ([1.0, 1.0, 1.0], [3.0, 4.0, 9.5]), ([3.0, 9.5, 3.0], [1.0, 1.0, 1.0])]
+NO_RATIO = "no ratio to ours: the spread is larger than the difference"
+
+
+@pytest.mark.parametrize(("ours", "peer"), UNSTEADY)
 def test_no_ratio_where_the_spread_exceeds_it(ours, peer):
-    found = judged(Ratio("ours", "peer", at_least=2), ours, peer)
+    found = judged(Ratio("ours", "peer"), ours, peer)
     assert "found" not in found
     assert found["verdict"] == "undecided"
-    assert tables.verdict(found, "events/s") == "no ratio to ours: the spread is larger than the difference"
+    assert tables.verdict(found, "events/s") == NO_RATIO
+
+
+@pytest.mark.parametrize(
+    ("at_least", "ending"), [(0.85, "reached"), (2, "undecided"), (3, "undecided"), (3.1, "missed")]
+)
+def test_where_no_ratio_is_stated_every_round_must_agree(at_least, ending):
+    """Ratios of the rounds: 3, 2 and 0.857."""
+    found = judged(Ratio("ours", "peer", at_least), *UNSTEADY[0])
+    assert "found" not in found
+    assert found["verdict"] == ending
+    rounds = {"reached": "every", "missed": "no"}
+    because = f", but at least {at_least:g} x in {rounds[ending]} round" if ending in rounds else ""
+    assert tables.verdict(found, "events/s") == NO_RATIO + because
+
+
+def test_rounds_are_compared_in_pairs():
+    """Both slow down together: in each round ours takes 1.5 times as long, though its worst is 3 times the best."""
+    ours, peer = [1.5, 3.0, 3.0], [1.0, 2.0, 2.0]
+    assert judged(Ratio("ours", "peer", 0.5), ours, peer)["verdict"] == "reached"
+    assert judged(Ratio("ours", "peer", 0.7), ours, peer)["verdict"] == "missed"
+    assert judged(Ratio("ours", "peer", 0.5), ours, peer[::-1])["verdict"] == "undecided"
 
 
 def test_growth_and_limits_compare_bests():

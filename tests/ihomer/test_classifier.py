@@ -147,7 +147,8 @@ def test_the_past_of_the_labels_can_be_left_out():
     turns = np.repeat(rng.integers(0, 2, 40), 50)
     batch = Batch.from_arrays(rng.normal(size=(2000, 3)), np.stack([turns, 1 - turns], 1))
     assert scores(IHOMERClassifier(), batch)["subset_accuracy"] > 0.95
-    assert scores(IHOMERClassifier(temporal=False), batch)["subset_accuracy"] < 0.8
+    # An alarm would make the rest of it quick enough to follow.
+    assert scores(IHOMERClassifier(temporal=False, detector=None), batch)["subset_accuracy"] < 0.8
 
 
 def test_labels_that_always_go_together_are_answered_together():

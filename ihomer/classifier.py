@@ -278,7 +278,8 @@ class IHOMERClassifier(Learner):
         told = len(self._hierarchy.events)
         sets = Rows(events.present_start, events.present)
         self._hierarchy.update_many(sets.take(np.flatnonzero(events.taught)))
-        self.events_ += self._hierarchy.named_events(self._names(), told)
+        if len(self._hierarchy.events) > told:
+            self.events_ += self._hierarchy.named_events(self._names(), told)
 
     def _get_state(self) -> State:
         parts = {"experts": self._experts.get_state(self.schema_)}

@@ -127,6 +127,7 @@ class Engine:
         self._reported = [[0, 0] for _ in self.tracks]
         self.watch = watch
         self._told = 0
+        self.ended = False
         if watch is not None:
             watch.begin(source.schema)
         self._warm = False
@@ -143,38 +144,50 @@ class Engine:
         With ``resume`` it goes on from the latest checkpoint of the store, if there is one. Without, the checkpoints of
         an earlier run are removed: its later ones would pass for the latest of this one.
         """
+        self.begin(resume=resume)
+        self.progress.begin(self.source.name, self.n_expected)
+        try:
+            while not self.stop.is_set() and not self.ended:
+                if self.step(_PATIENCE_S):
+                    self._report()
+            self.finish()
+            return self.ended
+        finally:
+            self.progress.end()
+
+    def begin(self, *, resume: bool = False) -> None:
+        """Make ready for the first ``step``; ``resume`` as in ``run``."""
         if self.store is not None:
             if not resume:
                 self.store.clear()
             elif self.resume():
                 self.progress.note(f"{self.source.name}: going on after {self.counts.read:,} events")
-        self.progress.begin(self.source.name, self.n_expected)
-        try:
-            return self._go()
-        finally:
-            self.progress.end()
 
-    def _go(self) -> bool:
-        ended = False
-        while not self.stop.is_set() and not ended:
-            room = self.batch_size
-            for every in (self.metrics_every, self.checkpoint_every):
-                room = min(room, every - self.counts.read % every)
-            if self.max_events is not None:
-                room = min(room, self.max_events - self.counts.read)
-            batch = self.source.next_batch(room, _PATIENCE_S) if room > 0 else None
-            if batch is None:
-                ended = True
-            else:
-                self._take(batch)
-                self._report()
-        if ended:
+    def step(self, patience: float) -> bool:
+        """Take the next events, at most a batch of them, waiting so many seconds for the first; whether any came.
+
+        At the end of the source ``ended`` becomes True.
+        """
+        room = self.batch_size
+        for every in (self.metrics_every, self.checkpoint_every):
+            room = min(room, every - self.counts.read % every)
+        if self.max_events is not None:
+            room = min(room, self.max_events - self.counts.read)
+        batch = self.source.next_batch(room, patience) if room > 0 else None
+        if batch is None:
+            self.ended = True
+            return False
+        self._take(batch)
+        return len(batch) > 0 or len(batch.dead) > 0
+
+    def finish(self) -> None:
+        """Leave everything durable: labels still on their way arrive where the source has ended, then a checkpoint."""
+        if self.ended:
             self._settle()
         if self.store is not None:
             self.checkpoint()
         for sink in self.outputs.each().values():
             sink.position()
-        return ended
 
     def _take(self, batch: Batch) -> None:
         if len(batch) and not self._warm:

@@ -27,26 +27,37 @@ VERSION = 1
 Arrays = dict[str, NDArray[Any]]
 
 _ROOMS = ("ihomer", "learners")
-_NAME = re.compile(r"checkpoint-(\d{12})\.ckpt")
+_NAME = re.compile(r"checkpoint-(?:g(\d{6,})-)?(\d{12})\.ckpt")
+_CLAIM = re.compile(r"generation-(\d{6,})")
 
 
 class CheckpointError(ValueError):
     """A file is no checkpoint, is damaged, or is of a version that this one cannot read."""
 
 
-def write(path: str | os.PathLike[str], manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+def write(path: Any, manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write a checkpoint: after a crash at any moment ``path`` holds the old file or the new one, whole.
 
     Parameters
     ----------
     path
-        Where to; its folder must exist.
+        Where to, as text or a path of any file system; its folder must exist.
     manifest
         A JSON object; ``format`` and ``version`` are added.
     arrays
         By name, of any dtype without Python objects.
     """
-    with whole_file(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+    if not isinstance(path, (str, Path)):
+        content = io.BytesIO()
+        _write(content, manifest, arrays)
+        path.write_bytes(content.getvalue())
+        return
+    with whole_file(path) as partial:
+        _write(partial, manifest, arrays)
+
+
+def _write(target: Any, manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         head = {"format": FORMAT, "version": VERSION, **manifest}
         archive.writestr("manifest.json", json.dumps(head, ensure_ascii=False, indent=1))
         for name, array in arrays.items():
@@ -54,7 +65,7 @@ def write(path: str | os.PathLike[str], manifest: Mapping[str, Any], arrays: Map
                 np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
 
 
-def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
+def read(path: Any) -> tuple[dict[str, Any], Arrays]:
     """The manifest and the arrays of a checkpoint.
 
     Raises
@@ -63,7 +74,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
         Not a checkpoint, damaged, or of another version.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with (Path(path) if isinstance(path, str) else path).open("rb") as file, zipfile.ZipFile(file) as archive:
             manifest = json.loads(archive.read("manifest.json"))
             if manifest.get("format") != FORMAT:
                 raise CheckpointError(f"{path}: format must be {FORMAT!r}, got {manifest.get('format')!r}")
@@ -79,24 +90,69 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
     return manifest, arrays
 
 
+class FencedError(CheckpointError):
+    """Another process has taken over the run whose checkpoint was to be written."""
+
+
 class CheckpointStore:
     """The checkpoints of one run in a folder, the two latest kept.
 
     Parameters
     ----------
     directory
-        Made where missing.
+        A folder, made where missing, or a URL such as ``s3://bucket/state`` that universal-pathlib opens.
+
+    Notes
+    -----
+    Where a run may move from process to process, each one calls `claim` before it reads, and its checkpoints then have
+    its generation in their names. A process that does not know that it was replaced can neither write (`FencedError`)
+    nor, if it was just about to, come before those of its successor: readers take the highest generation.
+
+    In a folder a checkpoint is there whole or not at all, and no two processes have the same generation. In an object
+    store the former holds where an upload appears at once, as with S3 and its kind; the latter is only very likely, for
+    want of a way to create a file unless it exists.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self.directory = Path(directory)
+        self.directory: Any = _folder(directory)
+        self.generation = 0
+
+    def claim(self) -> int:
+        """Become the one process that writes here, and return its generation."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        while True:
+            claimed = self._claims()
+            mine = max([*claimed, *(generation for generation, _, _ in self._found())], default=0) + 1
+            try:
+                self._claim_file(mine).touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            if max(self._claims(), default=0) > mine:  # a listing may miss what comes and goes while it is made
+                self._claim_file(mine).unlink(missing_ok=True)
+                continue
+            for earlier in claimed:
+                self._claim_file(earlier).unlink(missing_ok=True)
+            self.generation = mine
+            return mine
 
     def save(self, event: int, manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Path:
-        """Write the checkpoint taken after ``event`` events and drop all but it and the one before."""
+        """Write the checkpoint taken after ``event`` events and drop all but it and the one before.
+
+        Raises
+        ------
+        FencedError
+            A higher generation has been claimed.
+        """
         self.directory.mkdir(parents=True, exist_ok=True)
-        path = self.directory / f"checkpoint-{event:012d}.ckpt"
+        newest = max(self._claims(), default=0) if self.generation else 0
+        if newest > self.generation:
+            raise FencedError(
+                f"{self.directory}: generation must be {newest}, which has taken over, got {self.generation}"
+            )
+        generation = f"g{self.generation:06d}-" if self.generation else ""
+        path: Path = self.directory / f"checkpoint-{generation}{event:012d}.ckpt"
         write(path, manifest, arrays)
-        for old in self._paths()[:-2]:
+        for _, _, old in self._found()[:-2]:
             old.unlink(missing_ok=True)
         return path
 
@@ -108,7 +164,7 @@ class CheckpointStore:
         CheckpointError
             There are checkpoints and none can be read.
         """
-        paths = self._paths()
+        paths = [path for _, _, path in self._found()]
         for path in reversed(paths):
             try:
                 return path, *read(path)
@@ -119,13 +175,34 @@ class CheckpointStore:
 
     def clear(self) -> None:
         """Remove every checkpoint of the folder."""
-        for path in self._paths():
+        for _, _, path in self._found():
             path.unlink()
 
-    def _paths(self) -> list[Path]:
+    def _found(self) -> list[tuple[int, int, Path]]:
+        """Generation, events and path of every checkpoint, the latest last."""
         if not self.directory.is_dir():
             return []
-        return sorted(path for path in self.directory.iterdir() if _NAME.fullmatch(path.name))
+        names = ((_NAME.fullmatch(path.name), path) for path in self.directory.iterdir())
+        return sorted((int(match[1] or 0), int(match[2]), path) for match, path in names if match)
+
+    def _claims(self) -> list[int]:
+        matches = (_CLAIM.fullmatch(path.name) for path in self.directory.iterdir())
+        return sorted(int(match[1]) for match in matches if match)
+
+    def _claim_file(self, generation: int) -> Any:
+        return self.directory / f"generation-{generation:06d}"
+
+
+def _folder(directory: str | os.PathLike[str]) -> Any:
+    """A path, of the local file system or of what a URL names."""
+    text = os.fspath(directory)
+    if "://" not in text:
+        return Path(text)
+    try:
+        from upath import UPath
+    except ImportError as error:
+        raise CheckpointError(f"{text}: universal-pathlib must be installed to keep checkpoints at a URL") from error
+    return UPath(text)
 
 
 def nested(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:

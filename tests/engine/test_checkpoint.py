@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from ihomer.checkpoint import (
     VERSION,
     CheckpointError,
     CheckpointStore,
+    FencedError,
     below,
     build,
     describe,
@@ -178,3 +180,46 @@ def test_a_parameter_that_is_no_plain_value_is_named() -> None:
 
     with pytest.raises(TypeError, match="parameter thing must be a number, a string, None, a list or a learner"):
         describe(Odd(object()))
+
+
+def test_generations_fence_a_process_that_was_replaced(tmp_path: Path) -> None:
+    first, second = CheckpointStore(tmp_path / "state"), CheckpointStore(tmp_path / "state")
+    assert first.claim() == 1
+    first.save(100, {"turn": "first"}, {})
+    assert second.claim() == 2
+    with pytest.raises(FencedError, match="generation must be 2, which has taken over, got 1"):
+        first.save(900, {"turn": "late"}, {})
+    second.save(50, {"turn": "second"}, {})
+    found = second.latest()
+    assert found is not None
+    assert found[1]["turn"] == "second"
+
+
+def test_a_late_write_does_not_come_before_the_successors(tmp_path: Path) -> None:
+    zombie, owner = CheckpointStore(tmp_path), CheckpointStore(tmp_path)
+    zombie.claim()
+    owner.claim()
+    owner.save(50, {"turn": "owner"}, {})
+    # As if it had looked for a successor just before that one came.
+    write(tmp_path / "checkpoint-g000001-000000000900.ckpt", {"turn": "zombie"}, {})
+    found = owner.latest()
+    assert found is not None
+    assert found[1]["turn"] == "owner"
+
+
+def test_every_claim_is_another_generation(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        generations = list(pool.map(lambda _: CheckpointStore(tmp_path).claim(), range(64)))
+    assert len(set(generations)) == 64
+
+
+def test_a_store_at_a_url() -> None:
+    pytest.importorskip("upath", reason="universal-pathlib is not installed")
+    store = CheckpointStore("memory://state/run")
+    store.claim()
+    for event in (10, 20, 30):
+        store.save(event, {"kind": "run"}, {"numbers": np.arange(event)})
+    found = CheckpointStore("memory://state/run").latest()
+    assert found is not None
+    assert len(found[2]["numbers"]) == 30
+    assert len(list(store.directory.glob("*.ckpt"))) == 2

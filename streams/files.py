@@ -12,6 +12,8 @@ from typing import Any, BinaryIO
 
 from streams.source import Position
 
+_BLOCK = 1 << 16
+
 
 class LinesSink:
     """Messages as lines of a file.
@@ -21,6 +23,8 @@ class LinesSink:
     target
         A path, compressed if it ends with ``.gz`` or ``.zst``, or ``-`` for standard output. A file that is there
         already is emptied at the first write, unless ``resume`` comes before it.
+    append
+        Whether to write behind what a plain file has already, up to its last whole line.
 
     Notes
     -----
@@ -29,7 +33,8 @@ class LinesSink:
     What was printed on standard output stays printed; its position is empty.
     """
 
-    def __init__(self, target: str | os.PathLike[str]) -> None:
+    def __init__(self, target: str | os.PathLike[str], *, append: bool = False) -> None:
+        self._append = append
         self._path = None if os.fspath(target) == "-" else Path(target)
         self._name = "<stdout>" if self._path is None else self._path.name
         self._file: BinaryIO | None = None
@@ -66,6 +71,11 @@ class LinesSink:
         if self._member is None:
             self._member = self._new_member(self._opened())
         self._member.write(text)
+
+    def flush(self) -> None:
+        """Let readers of a plain file see what was written; a compressed one gets its bytes when it is due."""
+        if self._member is not None and self._member is self._file:
+            self._file.flush()
 
     def position(self) -> Position:
         """Make everything written so far durable and say how long the file is."""
@@ -107,7 +117,12 @@ class LinesSink:
     def _opened(self) -> BinaryIO:
         if self._file is None:
             assert self._path is not None
-            self._file = open(self._path, "w+b")  # noqa: SIM115
+            if self._append and self._path.is_file():
+                self._file = open(self._path, "r+b")  # noqa: SIM115
+                self._file.truncate(whole_length(self._path))
+                self._file.seek(0, io.SEEK_END)
+            else:
+                self._file = open(self._path, "w+b")  # noqa: SIM115
         return self._file
 
     def _new_member(self, file: BinaryIO) -> Any:
@@ -125,3 +140,18 @@ class LinesSink:
         if self._member is not None and self._member is not self._file:
             self._member.close()
         self._member = None
+
+
+def whole_length(path: Path) -> int:
+    """Bytes of a file up to the end of its last whole line."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        at = size
+        while at > 0:
+            start = max(0, at - _BLOCK)
+            file.seek(start)
+            found = file.read(at - start).rfind(b"\n")
+            if found >= 0:
+                return start + found + 1
+            at = start
+    return 0

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streams.batch import Batch
-from streams.source import Sink, Source
+from streams.source import Sink, Source, Topic
 from streams.text_source import OnError, RowKind
+from streams.topics.address import is_topic
 
 if TYPE_CHECKING:
     from streams.text import TextReader
+    from streams.topics.sink import Role
 
 READERS = {
     ".arff": "arff:ArffSource",
@@ -39,7 +41,7 @@ READERS = {
 BINARY = (".parquet", ".arrow", ".feather", ".npz")
 """Endings of files that are no text, and so cannot be compressed or piped."""
 
-SCHEMES = ("river:", "synthetic:")
+SCHEMES = ("river:", "synthetic:", "kafka:", "log:")
 """What a URL may begin with."""
 
 SNIFFED = 1 << 20
@@ -58,6 +60,7 @@ def open_source(
     on_error: OnError = "fail",
     payload: str | None = None,
     rows: RowKind | None = None,
+    until_end: bool = True,
 ) -> Source:
     """A stream of events.
 
@@ -79,6 +82,8 @@ def open_source(
         Field from which features are still to be extracted.
     rows
         ``dense`` or ``sparse``; None: as the data suggest.
+    until_end
+        Whether a topic ends where it does now, and not never.
 
     Raises
     ------
@@ -104,7 +109,7 @@ def open_source(
     text = os.fspath(spec)
     if text != "-" and not Path(text).exists():
         if match := _SCHEME.match(text):
-            return _open_url(match[0], text, labels)
+            return _open_url(match[0], text, labels, on_error, payload, until_end)
         from streams.registry import is_known, open_known
 
         if is_known(text):
@@ -210,9 +215,20 @@ def _first_line(reader: TextReader) -> bytes:
     return b""
 
 
-def _open_url(scheme: str, text: str, labels: str | Sequence[str] | None) -> Source:
+def _open_url(
+    scheme: str,
+    text: str,
+    labels: str | Sequence[str] | None,
+    on_error: OnError,
+    payload: str | None,
+    until_end: bool,
+) -> Source:
     if scheme not in SCHEMES:
         raise ValueError(f"a source's scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
+    if is_topic(text):
+        from streams.topics.source import KafkaSource
+
+        return KafkaSource(text, on_error=on_error, payload=payload, until_end=until_end)
     if scheme == "synthetic:":
         from streams.synthetic import open_synthetic
 
@@ -238,11 +254,57 @@ def _open_object(value: Any, labels: str | Sequence[str] | None, payload: str | 
     raise TypeError(f"a source must be a path, a name, a Source, a Batch, a frame or a river data set, got {value!r}")
 
 
-def open_sink(spec: str | os.PathLike[str]) -> Sink:
-    """A place for messages: a path (compressed if it ends with ``.gz`` or ``.zst``) or ``-`` for standard output."""
-    from streams.files import LinesSink
+def open_topic(spec: str, *, on_error: OnError, payload: str | None, until_end: bool) -> Topic:
+    """The partitions of a topic, ``kafka://host:port/topic?group=g`` or ``log:DIR``."""
+    from streams.topics.source import TopicPartitions
 
-    text = os.fspath(spec)
-    if match := _SCHEME.match(text):
-        raise ValueError(f"a sink must be a path or -, got the scheme {match[0]!r}")
-    return LinesSink(text)
+    return TopicPartitions(spec, on_error=on_error, payload=payload, until_end=until_end)
+
+
+def open_sink(spec: str | os.PathLike[str], *, role: Role = "messages") -> Sink:
+    """A place for messages: a path (compressed if it ends with ``.gz`` or ``.zst``), ``-`` for standard output, or a
+    topic, ``kafka://host:port/topic`` or ``log:DIR``."""
+    return open_partition_sink(os.fspath(spec), None, role=role)
+
+
+def open_partition_sink(
+    spec: str, partition: int | None, *, source: Source | None = None, group: str | None = None, role: Role = "messages"
+) -> Sink:
+    """The sink of one partition of a source that is read by partitions; None: of all of it.
+
+    Parameters
+    ----------
+    spec
+        As of `open_sink`. Each partition has a file of its own, ``predictions-0003.jsonl`` for ``predictions.jsonl``,
+        or writes to the partition of that number, as far as a topic has so many.
+    source
+        Whose position goes with what is written.
+    group
+        What tells two readers of the same source apart.
+    role
+        What the messages are; see `KafkaSink`.
+    """
+    from streams.files import LinesSink
+    from streams.topics.address import Address
+
+    if not is_topic(spec):
+        if match := _SCHEME.match(spec):
+            raise ValueError(f"a sink must be a path, -, kafka:// or log:DIR, got the scheme {match[0]!r}")
+        return LinesSink(spec if partition is None or spec == "-" else _of_partition(Path(spec), partition))
+    address = Address.parse(spec)
+    if address.directory is not None:
+        from streams.topics.log import partition_path
+
+        address.directory.mkdir(parents=True, exist_ok=True)
+        return LinesSink(partition_path(address.directory, partition or 0), append=True)
+    from streams.topics.sink import KafkaSink
+
+    reader = f"{group or 'ihomer'}.{source.name if source else 'run'}".replace("/", ".")
+    identity = address.options.get("transactional_id", f"{reader}.{address.topic}")
+    whole = identity if partition is None else f"{identity}.{partition}"
+    return KafkaSink(address, source=source, partition=partition, transactional_id=whole, role=role)
+
+
+def _of_partition(path: Path, partition: int) -> Path:
+    stem, dot, endings = path.name.partition(".")
+    return path.with_name(f"{stem}-{partition:04d}{dot}{endings}")

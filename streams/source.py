@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from streams.batch import Batch, Schema
@@ -25,6 +26,10 @@ class DecodeError(ValueError):
     def __init__(self, source: str, reason: str, *, offset: int = 0, line: int | None = None) -> None:
         super().__init__(f"{source}:{offset if line is None else line}: {reason}")
         self.source, self.reason, self.offset, self.line = source, reason, offset, line
+
+
+class TakenOverError(RuntimeError):
+    """Another process has taken over what this one was about to write."""
 
 
 @runtime_checkable
@@ -65,6 +70,45 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class Topic(Protocol):
+    """A stream in partitions, of which some are this process's to read, and these may change.
+
+    Who gets a partition reads it from a position that it knows itself, such as that in its latest checkpoint.
+    """
+
+    @property
+    def name(self) -> str:
+        """What to call the topic in results and errors."""
+
+    def poll(self, timeout: float, release: Callable[[list[int]], None]) -> Changes:
+        """Fetch what has come, waiting up to so many seconds for the first of it, and tell whose partitions changed.
+
+        ``release`` is called, before others get them, with partitions that this process is about to give up: the last
+        chance to make durable what was read from them.
+        """
+
+    def source(self, partition: int) -> Source:
+        """The events of one of this process's partitions; its ``next_batch`` does not wait."""
+
+    def commit(self, positions: Mapping[int, Position]) -> None:
+        """Tell the broker, where there is one, what is done with, for tools that show how far readers lag."""
+
+    def lag(self, partition: int) -> int | None:
+        """Events of a partition that have come and were not read, where that is known."""
+
+    def close(self) -> None:
+        """Leave; may be called twice."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Partitions that are this process's since the last ``Topic.poll``, and those that it lost without notice."""
+
+    assigned: tuple[int, ...] = ()
+    lost: tuple[int, ...] = ()
+
+
+@runtime_checkable
 class Sink(Protocol):
     """A place for messages, each a line of text or a record of a topic."""
 
@@ -74,6 +118,9 @@ class Sink(Protocol):
 
     def write(self, messages: Sequence[bytes]) -> None:
         """Append messages, each without a line end."""
+
+    def flush(self) -> None:
+        """Let readers see what was written so far, as far as the sink can without making it durable."""
 
     def position(self) -> Position:
         """Make everything written so far durable and say where it ends."""

@@ -88,8 +88,8 @@ class EventDecoder:
     def __len__(self) -> int:
         return len(self._states)
 
-    def decode(self, raw: bytes | memoryview) -> None:
-        """Take in one message.
+    def decode(self, raw: bytes | memoryview, key: str | None = None, time: int | None = None) -> None:
+        """Take in one message; ``key`` and ``time`` are those of an event that has none of its own.
 
         Raises
         ------
@@ -136,8 +136,8 @@ class EventDecoder:
         self._present.append(present)
         self._known.append(known)
         self._states.append(state)
-        self._keys.append(None if event.id is None else str(event.id))
-        self._times.append(event.ts)
+        self._keys.append(key if event.id is None else str(event.id))
+        self._times.append(time if event.ts is None else event.ts)
         self._weights.append(weight)
         self._payloads.append(payload)
 

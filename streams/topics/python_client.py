@@ -1,0 +1,295 @@
+"""The client protocol over kafka-python, the default backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.consumer.subscription_state import ConsumerRebalanceListener
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import (
+    InvalidProducerEpochError,
+    KafkaError,
+    OffsetOutOfRangeError,
+    ProducerFencedError,
+    RetriableError,
+)
+from kafka.structs import OffsetAndMetadata
+
+from streams.source import TakenOverError
+from streams.topics.address import Address
+from streams.topics.client import PATIENCE_S, KafkaUnavailableError, LostPositionError, Outgoing, Record
+
+_PATIENCE_MS = int(1000 * PATIENCE_S)
+_TRANSACTION_MS = 60_000
+_LARGEST = 1 << 24
+"""Bytes of the largest record that is fetched or sent; the topic's own limit is mostly lower."""
+
+
+def _settings(address: Address) -> dict[str, Any]:
+    return {
+        "bootstrap_servers": list(address.servers),
+        "client_id": address.options.get("client", "ihomer"),
+        "bootstrap_timeout_ms": _PATIENCE_MS,
+        "reconnect_backoff_max_ms": 5000,
+        **address.security,
+    }
+
+
+@contextmanager
+def _told(address: Address, what: str) -> Iterator[None]:
+    """Errors of the client as ours, with the address and without settings."""
+    try:
+        yield
+    except OffsetOutOfRangeError as error:
+        raise LostPositionError(
+            f"{address}: records after a position must still be there to go on from it, got {error}"
+        ) from None
+    except KafkaError as error:
+        raise KafkaUnavailableError(f"{address}: {what} must work, got {type(error).__name__}: {error}") from error
+
+
+class PythonConsumer:
+    """See `streams.topics.client.Consumer`."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        settings = _settings(address)
+        if address.group is not None:
+            session = address.count("session_timeout_ms", 45_000)
+            settings |= {
+                "group_id": address.group,
+                "group_instance_id": address.options.get("instance"),
+                "session_timeout_ms": session,
+                "heartbeat_interval_ms": max(1, min(3000, session // 3)),
+                "max_poll_interval_ms": address.count("max_poll_interval_ms", 300_000),
+                "partition_assignment_strategy": (CooperativeStickyAssignor,),
+            }
+        with _told(address, "connecting"):
+            self._consumer = KafkaConsumer(
+                **settings,
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                allow_auto_create_topics=False,
+                isolation_level=address.get("isolation"),
+                max_partition_fetch_bytes=_LARGEST,
+                fetch_max_wait_ms=100,
+            )
+        self._topic = address.topic
+
+    def _of(self, partition: int) -> TopicPartition:
+        return TopicPartition(self._topic, partition)
+
+    def partitions(self) -> list[int]:
+        """Numbers of all partitions of the topic."""
+        with _told(self._address, "asking for the topic"):
+            found = self._consumer.partitions_for_topic(self._topic)
+            if found:
+                return sorted(found)
+            others = sorted(self._consumer.topics())
+        raise KafkaUnavailableError(
+            f"{self._address}: topic must exist, found {', '.join(others[:20]) or 'no topics at all'}"
+        )
+
+    def join(
+        self,
+        assigned: Callable[[list[int]], None],
+        revoked: Callable[[list[int]], None],
+        lost: Callable[[list[int]], None],
+    ) -> None:
+        """Become a member of the address's group; what becomes of partitions is told during ``poll``."""
+
+        def on_assigned(partitions: list[int]) -> None:
+            for partition in partitions:
+                self._hold(partition)
+            assigned(partitions)
+
+        self._consumer.subscribe([self._topic], listener=_Listener(on_assigned, revoked, lost))
+
+    def assign(self, partitions: list[int]) -> None:
+        """Read these partitions, without a group."""
+        self._consumer.assign([self._of(partition) for partition in partitions])
+        for partition in partitions:
+            self._hold(partition)
+
+    def _hold(self, partition: int) -> None:
+        # A position, so that none is looked for, at which nothing is fetched.
+        self._consumer.seek(self._of(partition), 0)
+        self._consumer.pause(self._of(partition))
+
+    def seek(self, partition: int, offset: int) -> None:
+        """Read a partition from here on."""
+        self._consumer.seek(self._of(partition), offset)
+        self._consumer.resume(self._of(partition))
+
+    def poll(self, timeout: float, most: int) -> Mapping[int, list[Record]]:
+        """What has come, waiting so many seconds for the first."""
+        try:
+            with _told(self._address, "fetching"):
+                found = self._consumer.poll(timeout_ms=int(1000 * timeout), max_records=most)
+        except KafkaUnavailableError as error:
+            if isinstance(error.__cause__, RetriableError):
+                return {}
+            raise
+        return {
+            place.partition: [
+                Record(record.offset, record.offset + 1, record.timestamp, record.key, record.value, record.headers)
+                for record in records
+            ]
+            for place, records in found.items()
+        }
+
+    def position(self, partition: int) -> int:
+        """Offset that is fetched next."""
+        return int(self._consumer.position(self._of(partition)))
+
+    def pause(self, partition: int) -> None:
+        """Fetch nothing of a partition for now."""
+        self._consumer.pause(self._of(partition))
+
+    def resume(self, partition: int) -> None:
+        """Fetch again."""
+        self._consumer.resume(self._of(partition))
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        """First offset that is there, and the one behind the last that can be read."""
+        place = self._of(partition)
+        with _told(self._address, "asking for offsets"):
+            first = self._consumer.beginning_offsets([place])[place]
+            end = self._consumer.end_offsets([place])[place]
+        return int(first), int(end)
+
+    def known_end(self, partition: int) -> int | None:
+        """Offset behind the last record as of the last fetch, without asking."""
+        end = self._consumer.highwater(self._of(partition))
+        return None if end is None else int(end)
+
+    def commit(self, offsets: Mapping[int, int]) -> None:
+        """Tell the group where it stands; a group that is being shared out anew is told next time."""
+        found = {self._of(partition): OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
+        self._consumer.commit_async(found)
+
+    def close(self) -> None:
+        """Leave the group and let go."""
+        self._consumer.close(autocommit=False, timeout_ms=5000)
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(
+        self,
+        assigned: Callable[[list[int]], None],
+        revoked: Callable[[list[int]], None],
+        lost: Callable[[list[int]], None],
+    ) -> None:
+        self._assigned, self._revoked, self._lost = assigned, revoked, lost
+
+    def on_partitions_assigned(self, assigned: Any) -> None:
+        self._assigned(sorted(place.partition for place in assigned))
+
+    def on_partitions_revoked(self, revoked: Any) -> None:
+        self._revoked(sorted(place.partition for place in revoked))
+
+    def on_partitions_lost(self, lost: Any) -> None:
+        self._lost(sorted(place.partition for place in lost))
+
+
+class PythonProducer:
+    """See `streams.topics.client.Producer`."""
+
+    def __init__(self, address: Address, transactional_id: str | None) -> None:
+        self._address, self._id = address, transactional_id
+        settings = _settings(address) | {
+            "acks": "all",
+            "allow_auto_create_topics": "partitions" in address.options,
+            "max_request_size": _LARGEST,
+            "max_block_ms": _PATIENCE_MS,
+            "linger_ms": 5,
+            "compression_type": "lz4",
+        }
+        if transactional_id is not None:
+            settings |= {"transactional_id": transactional_id, "transaction_timeout_ms": _TRANSACTION_MS}
+        self._sent: list[Any] = []
+        with self._told("connecting"):
+            self._producer = KafkaProducer(**settings)
+            if transactional_id is not None:
+                self._producer.init_transactions()
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        try:
+            with _told(self._address, what):
+                yield
+        except KafkaUnavailableError as error:
+            if isinstance(error.__cause__, (ProducerFencedError, InvalidProducerEpochError)):
+                raise TakenOverError(
+                    f"{self._address}: transactional id {self._id!r} must be this process's, another one has it"
+                ) from error
+            raise
+
+    def partitions(self) -> int:
+        """How many partitions the topic has."""
+        with self._told("asking for the topic"):
+            found = self._producer.partitions_for(self._address.topic)
+        if not found:
+            raise KafkaUnavailableError(f"{self._address}: topic must exist, found none of this name")
+        return len(found)
+
+    def send(self, record: Outgoing) -> None:
+        """Hand over a record; a failure comes to light later."""
+        with self._told("writing"):
+            self._sent.append(
+                self._producer.send(
+                    self._address.topic,
+                    record.value,
+                    key=record.key,
+                    headers=list(record.headers),
+                    partition=record.partition,
+                    timestamp_ms=record.timestamp,
+                )
+            )
+
+    def flush(self) -> None:
+        """Wait until everything handed over is acknowledged."""
+        with self._told("writing"):
+            self._producer.flush(PATIENCE_S)
+            for sent in self._sent:
+                if sent.failed():
+                    raise sent.exception
+                if not sent.succeeded():
+                    raise KafkaUnavailableError(f"{self._address}: writing must end within {PATIENCE_S:.0f} s")
+        self._sent.clear()
+
+    def begin(self) -> None:
+        """Begin a transaction."""
+        with self._told("a transaction"):
+            self._producer.begin_transaction()
+
+    def commit(self, count: int, metadata: str) -> None:
+        """Commit the transaction, and with it how many messages there are by now."""
+        self.flush()
+        with self._told("a transaction"):
+            place = TopicPartition(self._address.topic, 0)
+            self._producer.send_offsets_to_transaction({place: OffsetAndMetadata(count, metadata, -1)}, self._group)
+            self._producer.commit_transaction()
+
+    def committed(self) -> tuple[int, str]:
+        """The last count and metadata that were committed, (0, "") where none were."""
+        with self._told("asking for what was committed"):
+            consumer = KafkaConsumer(**_settings(self._address), group_id=self._group, enable_auto_commit=False)
+            try:
+                place = TopicPartition(self._address.topic, 0)
+                found = consumer.committed(place, metadata=True, timeout_ms=_PATIENCE_MS)
+            finally:
+                consumer.close(autocommit=False, timeout_ms=5000)
+        return (0, "") if found is None else (int(found.offset), str(found.metadata))
+
+    @property
+    def _group(self) -> str:
+        """The group under which counts are kept; it has no members."""
+        return f"ihomer.{self._id}"
+
+    def close(self) -> None:
+        """Let go without waiting for what was not flushed."""
+        self._producer.close(timeout=0)

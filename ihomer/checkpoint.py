@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.source import TakenOverError
 from streams.whole_file import whole_file
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def read(path: Any) -> tuple[dict[str, Any], Arrays]:
     return manifest, arrays
 
 
-class FencedError(CheckpointError):
+class FencedError(CheckpointError, TakenOverError):
     """Another process has taken over the run whose checkpoint was to be written."""
 
 
@@ -135,6 +136,14 @@ class CheckpointStore:
             self.generation = mine
             return mine
 
+    def check(self) -> None:
+        """Raise `FencedError` where a higher generation has been claimed since this one."""
+        newest = max(self._claims(), default=0) if self.generation else 0
+        if newest > self.generation:
+            raise FencedError(
+                f"{self.directory}: generation must be {newest}, which has taken over, got {self.generation}"
+            )
+
     def save(self, event: int, manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Path:
         """Write the checkpoint taken after ``event`` events and drop all but it and the one before.
 
@@ -144,11 +153,7 @@ class CheckpointStore:
             A higher generation has been claimed.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        newest = max(self._claims(), default=0) if self.generation else 0
-        if newest > self.generation:
-            raise FencedError(
-                f"{self.directory}: generation must be {newest}, which has taken over, got {self.generation}"
-            )
+        self.check()
         generation = f"g{self.generation:06d}-" if self.generation else ""
         path: Path = self.directory / f"checkpoint-{generation}{event:012d}.ckpt"
         write(path, manifest, arrays)

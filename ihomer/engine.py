@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -18,13 +19,13 @@ from ihomer.evaluation.waiting import WaitingRoom
 from ihomer.evaluation.watching import StreamWatch
 from ihomer.progress import NoProgress, Progress
 from streams.batch import UNLABELLED, Batch, Prediction, Schema
-from streams.source import Sink, Source
+from streams.source import Position, Sink, Source
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-_PATIENCE_S = 0.5
+PATIENCE_S = 0.5
 """How long the engine waits for events before it looks whether it has been told to stop."""
 
 
@@ -82,6 +83,10 @@ class Engine:
         Sinks to write to.
     store, checkpoint_every
         Where to keep checkpoints, and after how many events each; None: nowhere.
+    checkpoint_s
+        Seconds after which a checkpoint is due even so, if anything was read; None: never.
+    linger_s
+        Seconds after which readers of the outputs are let to see what was written.
     metrics_every
         Events between two messages to ``outputs.metrics``.
     watch
@@ -104,6 +109,8 @@ class Engine:
         outputs: Outputs | None = None,
         store: CheckpointStore | None = None,
         checkpoint_every: int = 10_000,
+        checkpoint_s: float | None = None,
+        linger_s: float = 0.1,
         metrics_every: int = 1_000,
         watch: StreamWatch | None = None,
         progress: Progress | None = None,
@@ -120,6 +127,9 @@ class Engine:
         self.batch_size, self.max_events = batch_size, max_events
         self.outputs, self.store = outputs or Outputs(), store
         self.checkpoint_every, self.metrics_every = checkpoint_every, metrics_every
+        self.checkpoint_s, self.linger_s = checkpoint_s, linger_s
+        self.on_checkpoint: Callable[[Position], None] | None = None
+        """Told the source's position once a checkpoint has been kept."""
         self.progress: Progress = progress or NoProgress()
         self.counts = Counts()
         self.stop = stop or Event()
@@ -128,6 +138,10 @@ class Engine:
         self.watch = watch
         self._told = 0
         self.ended = False
+        self.last_time: int | None = None
+        """Time of the last event that had one, in ms since 1970."""
+        self._flushed = self.checkpointed = time.monotonic()
+        self._n_flushed = self._n_checkpointed = 0
         if watch is not None:
             watch.begin(source.schema)
         self._warm = False
@@ -148,7 +162,7 @@ class Engine:
         self.progress.begin(self.source.name, self.n_expected)
         try:
             while not self.stop.is_set() and not self.ended:
-                if self.step(_PATIENCE_S):
+                if self.step(PATIENCE_S):
                     self._report()
             self.finish()
             return self.ended
@@ -156,12 +170,19 @@ class Engine:
             self.progress.end()
 
     def begin(self, *, resume: bool = False) -> None:
-        """Make ready for the first ``step``; ``resume`` as in ``run``."""
-        if self.store is not None:
-            if not resume:
-                self.store.clear()
-            elif self.resume():
-                self.progress.note(f"{self.source.name}: going on after {self.counts.read:,} events")
+        """Make ready for the first ``step``; ``resume`` as in ``run``.
+
+        A run that begins keeps a checkpoint before it writes anything, so that there is always one that knows how far
+        its sinks were.
+        """
+        if self.store is None:
+            return
+        if not resume:
+            self.store.clear()
+        elif self.resume():
+            self.progress.note(f"{self.source.name}: going on after {self.counts.read:,} events")
+            return
+        self.checkpoint()
 
     def step(self, patience: float) -> bool:
         """Take the next events, at most a batch of them, waiting so many seconds for the first; whether any came.
@@ -178,7 +199,20 @@ class Engine:
             self.ended = True
             return False
         self._take(batch)
+        self._keep_up()
         return len(batch) > 0 or len(batch.dead) > 0
+
+    def _keep_up(self) -> None:
+        """What is due by the clock; it changes when something is seen or kept, and never what."""
+        now, read = time.monotonic(), self.counts.read
+        if read > self._n_flushed and now - self._flushed >= self.linger_s:
+            for sink in self.outputs.each().values():
+                sink.flush()
+            self._flushed, self._n_flushed = now, read
+        if self.store is None or self.checkpoint_s is None:
+            return
+        if read > self._n_checkpointed and now - self.checkpointed >= self.checkpoint_s:
+            self.checkpoint()
 
     def finish(self) -> None:
         """Leave everything durable: labels still on their way arrive where the source has ended, then a checkpoint."""
@@ -188,6 +222,12 @@ class Engine:
             self.checkpoint()
         for sink in self.outputs.each().values():
             sink.position()
+
+    def close(self) -> None:
+        """Let go of the outputs and of the source."""
+        for sink in self.outputs.each().values():
+            sink.close()
+        self.source.close()
 
     def _take(self, batch: Batch) -> None:
         if len(batch) and not self._warm:
@@ -201,6 +241,8 @@ class Engine:
             labelled = int((batch.label_state != UNLABELLED).sum())
             self.counts.unlabelled += len(batch) - labelled
             self.counts.present += len(batch.y.indices)
+            if batch.time is not None:
+                self.last_time = int(batch.time[-1])
             if self.watch is not None:
                 self.watch.see_features(batch)
             if self._waiting is None:
@@ -267,7 +309,7 @@ class Engine:
     # Writing.
 
     def _write_predictions(self, track: Track, batch: Batch, prediction: Prediction) -> None:
-        if self.outputs.predictions is None or track.baseline:
+        if self.outputs.predictions is None or track.silent:
             return
         from streams.wire import encode_predictions
 
@@ -322,7 +364,7 @@ class Engine:
     def checkpoint(self) -> Path:
         """Keep everything that the run needs to go on from here."""
         assert self.store is not None
-        manifest = {
+        manifest: dict[str, Any] = {
             "kind": "run",
             "learners": [{"name": t.name, "baseline": t.baseline, **describe(t.model)} for t in self.tracks],
             "source": {"name": self.source.name, "position": self.source.position()},
@@ -339,7 +381,11 @@ class Engine:
             arrays |= nested("waiting", self._waiting.get_state())
         if self.watch is not None:
             arrays |= nested("watch", self.watch.get_state())
-        return self.store.save(self.counts.read, manifest, arrays)
+        path = self.store.save(self.counts.read, manifest, arrays)
+        self.checkpointed, self._n_checkpointed = time.monotonic(), self.counts.read
+        if self.on_checkpoint is not None:
+            self.on_checkpoint(manifest["source"]["position"])
+        return path
 
     def resume(self) -> bool:
         """Go back to the latest checkpoint of the store; False if there is none.

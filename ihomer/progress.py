@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Protocol
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
@@ -58,6 +61,52 @@ class NoProgress:
 
     def end(self) -> None:
         """Do nothing."""
+
+
+class JsonProgress:
+    """Lines of JSON for what collects logs: where a run begins and ends, its notes, and every few seconds how it is.
+
+    Parameters
+    ----------
+    stream
+        Where to write; None: standard error.
+    every_s
+        Seconds between two lines on how the run gets on.
+    """
+
+    def __init__(self, stream: TextIO | None = None, every_s: float = _LOG_S) -> None:
+        self._stream, self._every_s = stream or sys.stderr, every_s
+        self._title, self._n_events = "", 0
+        self._metrics: Metrics = dict
+        self._running, self._said = False, 0.0
+
+    def begin(self, title: str, total: int | None = None) -> None:
+        """Say that a stream starts."""
+        self.end()
+        self._title, self._n_events, self._running, self._said = title, 0, True, time.monotonic()
+        self._say("begin", total=total)
+
+    def advance(self, n_events: int, metrics: Metrics) -> None:
+        """Say how far the stream is, if that is due."""
+        self._n_events, self._metrics = n_events, metrics
+        if time.monotonic() - self._said >= self._every_s:
+            self._said = time.monotonic()
+            self._say("progress", events=n_events, metrics=metrics())
+
+    def note(self, text: str) -> None:
+        """Say it."""
+        self._say("note", text=text)
+
+    def end(self) -> None:
+        """Say what the stream came to."""
+        if self._running:
+            self._running = False
+            self._say("end", events=self._n_events, metrics=self._metrics())
+
+    def _say(self, what: str, **more: Any) -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = {"time": now, "event": what, "stream": self._title, **more}
+        print(json.dumps(line, ensure_ascii=False), file=self._stream, flush=True)
 
 
 class RichProgress:

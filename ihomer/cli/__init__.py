@@ -1,4 +1,4 @@
-"""The command line: ``ihomer evaluate``, ``run``, ``compare``, ``show``, ``data``, ``learners`` and ``detectors``.
+"""The command line: ``ihomer evaluate``, ``run``, ``compare``, ``show``, ``promote``, and what is there to choose from.
 
 Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration, 130 stopped by the user.
 """
@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ihomer.cli import compare, data, detectors, learners, running, show
+from ihomer.cli import compare, data, detectors, learners, promote, running, show
 from ihomer.cli.terminal import DONE, FAILED, STOPPED, WRONG, UsageError, complain
 
 __all__ = ["app", "main"]
@@ -23,6 +23,7 @@ app.command("evaluate", no_args_is_help=True)(running.evaluate)
 app.command("run", no_args_is_help=True)(running.run)
 app.command("compare", no_args_is_help=True)(compare.compare)
 app.command("show", no_args_is_help=True)(show.show)
+app.command("promote", no_args_is_help=True)(promote.promote)
 app.add_typer(data.app, name="data")
 app.add_typer(learners.app, name="learners")
 app.add_typer(detectors.app, name="detectors")

@@ -119,6 +119,19 @@ class MultiLabelMetrics:
                 raise wrong_probability(-1 - done)
             self._make_room(_row(events.true, done), _row(events.predicted, done))
 
+    def add(self, other: MultiLabelMetrics, numbers: NDArray[np.int32]) -> None:
+        """Take in what ``other`` has counted since its first event, its label j being ``numbers[j]`` here.
+
+        For partitions of a stream: which events were last over all of them is not defined, so that the window and the
+        faded metrics stay as they are.
+        """
+        n_labels = other._n_labels()
+        theirs = numbers[:n_labels]
+        self._outcomes = _grown(self._outcomes, 1 + int(theirs.max(initial=-1)))
+        self._outcomes[theirs, 0] += other._outcomes[:n_labels, 0]
+        self._sums[0] += other._sums[0]
+        self._scalars["n_scored"] += other._scalars["n_scored"]
+
     def cumulative(self, n_labels: int) -> dict[str, float]:
         """Metrics since the first event, over the ``n_labels`` labels that the schema holds."""
         self._check(n_labels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -167,8 +167,10 @@ def make_tracks(
     fading: float = 0.999,
     detector: str | AnyDetector = "adwin",
     further_metrics: bool = True,
+    silent: Collection[str] = (),
 ) -> list[Track]:
-    """A track for every learner, and for the two baselines unless a learner has their name."""
+    """A track for every learner, and for the two baselines unless a learner has their name; ``silent`` are those whose
+    answers are not written."""
     lengths = [length for length in (source.n_events, max_events) if length is not None]
     spacing = max(1, math.ceil(min(lengths) / _POINTS)) if lengths else 64
     rivals: dict[str, Learner] = {"no-change": NoChangeClassifier(), "majority": MajorityClassifier()}
@@ -178,6 +180,7 @@ def make_tracks(
             name,
             model,
             baseline=name not in models,
+            silent=name in silent,
             spacing=spacing,
             window=window,
             fading=fading,

@@ -40,7 +40,9 @@ class Track:
     model
         The learner.
     baseline
-        Whether it runs for comparison only.
+        Whether it is one of the two that every learner is held against.
+    silent
+        Whether it is scored beside others and its answers are written nowhere, as a baseline's are.
     spacing
         Scored events between two points of the curves; doubled, and every second point dropped, when there are more
         than ``most_points``. A number of points that does not depend on how the stream is cut.
@@ -70,13 +72,15 @@ class Track:
         model: Learner,
         *,
         baseline: bool = False,
+        silent: bool = False,
         spacing: int = 64,
         window: int = 1000,
         fading: float = 0.999,
         detector: str | AnyDetector = "adwin",
         further_metrics: bool = True,
     ) -> None:
-        self.name, self.model, self.baseline, self.spacing = name, model, baseline, spacing
+        self.name, self.model, self.spacing = name, model, spacing
+        self.baseline, self.silent = baseline, silent or baseline
         self.metrics = MultiLabelMetrics(window=window, fading=fading)
         self.ranking: RankingMetrics | None = None
         self.single_label: SingleLabelMetrics | None = None

@@ -38,6 +38,9 @@ class ListSink:
     def write(self, messages: list[bytes]) -> None:
         self.messages += messages
 
+    def flush(self) -> None:
+        pass
+
     def position(self) -> dict[str, Any]:
         return {"length": len(self.messages)}
 

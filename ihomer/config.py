@@ -104,11 +104,18 @@ def _not_empty(value: Any) -> Any:
     return value
 
 
+def _duration(value: float) -> float:
+    if not 0 < value < math.inf:
+        raise ValueError(f"must be positive, got {value:g}")
+    return value
+
+
 Count = Annotated[int, Field(ge=1, strict=True)]
 Natural = Annotated[int, Field(ge=0, strict=True)]
 Switch = Annotated[bool, Field(strict=True)]
 Factor = Annotated[float, Field(strict=True), AfterValidator(_factor)]
 Width = Annotated[float, Field(strict=True), AfterValidator(_width)]
+Seconds = Annotated[float, Field(strict=True), AfterValidator(_duration)]
 Text = Annotated[str, Field(strict=True), AfterValidator(_not_empty)]
 File = Annotated[Path, BeforeValidator(_not_empty), PlainSerializer(str)]
 LearnerText = Annotated[Text, BeforeValidator(_learner_text), AfterValidator(_buildable)]
@@ -260,8 +267,40 @@ class RunPlan(Plan):
     """The learner, as `specs.parse` reads it."""
     checkpoint_every: Count = 10_000
     """Events between checkpoints."""
+    checkpoint_seconds: Seconds | None = None
+    """Seconds after which a checkpoint is due even so; None: 10 on a topic, never elsewhere."""
+    model_per: Literal["partition", "topic"] = "partition"
+    """Whether each partition of a topic has a model of its own, or one model learns all of them in order of time."""
+    until_end: Switch = False
+    """Whether a topic is read to where it ended at the start, and not for ever."""
+    label_source: Text | None = None
+    """Where labels come from that are joined to events by their id."""
+    join_time: Seconds = 3600.0
+    """Seconds of event time that an event waits for its labels, and labels for their event."""
+    join_size: Count = 100_000
+    """Events, and labels, that wait at most."""
+    challenger: LearnerText | None = None
+    """A learner scored beside the first whose answers are not written."""
+    warm_start: File | None = None
+    """A checkpoint whose learner a new run begins with."""
     no_learn: Switch = False
     """Predict and score only."""
+    metrics_port: Annotated[int, Field(ge=0, le=65535, strict=True)] | None = None
+    """Port on this machine for ``/metrics``, ``/healthz`` and ``/readyz``; 0: any free one."""
+    log_format: Literal["text", "json"] = "text"
+    """How the run tells that it gets on."""
+
+    @property
+    def learners(self) -> list[str]:
+        """The learner, and the challenger if there is one."""
+        return [self.learner] if self.challenger is None else [self.learner, self.challenger]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.no_learn and self.challenger is not None:
+            raise _refusal("challenger", f"must be left out where nothing is learned, got {self.challenger!r}")
+        return self
+
     on_error: OnError = "skip"
     events_sink: Text | None = None
     """Where drifts and structural events go."""
@@ -405,6 +444,7 @@ _RULES = {
     "path_type": "must be a path",
     "string_type": "must be text",
     "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
     "literal_error": "must be {expected}",
     "too_short": "must have at least {min_length} entry",
 }

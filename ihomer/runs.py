@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ihomer.checkpoint import CheckpointStore
+from ihomer.checkpoint import CheckpointError, CheckpointStore, describe, load
 from ihomer.config import EvaluatePlan, Plan, RunPlan, command_line
 from ihomer.engine import Engine, Outputs
 from ihomer.evaluation.prequential import digest, make_tracks, order_name, ordered, to_result
@@ -38,7 +38,7 @@ def run_evaluation(plan: EvaluatePlan, progress: Progress) -> Result:
         result = Result.merge([*_finished(plan.out), result])
     stores: list[CheckpointStore] = []
     with ExitStack() as stack:
-        stop = stack.enter_context(_stopping(signal.SIGINT))
+        stop = stack.enter_context(stopping(signal.SIGINT))
         outputs: Outputs | None = None
         before: CheckpointStore | None = None
         passes = [
@@ -80,7 +80,7 @@ def run_evaluation(plan: EvaluatePlan, progress: Progress) -> Result:
     finally:
         if plan.out is not None:
             result.save_all(plan.out)
-        _keep(result, plan)
+        keep(result, plan)
     return result
 
 
@@ -88,13 +88,13 @@ def run_stream(plan: RunPlan, progress: Progress) -> Result:
     """Run one learner on one source until its end, or until Ctrl-C or SIGTERM, which leave a checkpoint behind."""
     result = _new_result(plan)
     with ExitStack() as closing:
-        stop = closing.enter_context(_stopping(signal.SIGINT, signal.SIGTERM))
+        stop = closing.enter_context(stopping(signal.SIGINT, signal.SIGTERM))
         source = _source(closing, plan.source, plan)
         outputs = _open_outputs(closing, plan)
         outputs.events = _sink(closing, plan.events_sink)
         outputs.metrics = _sink(closing, plan.metrics_sink)
         store = None if plan.checkpoint is None else CheckpointStore(plan.checkpoint)
-        models = make_learners([plan.learner], plan.seed)
+        models = warm(make_learners(plan.learners, plan.seed), plan)
         engine = _engine(
             plan,
             source,
@@ -103,12 +103,14 @@ def run_stream(plan: RunPlan, progress: Progress) -> Result:
             store,
             progress,
             stop,
+            silent=list(models)[1:],
             learn=not plan.no_learn,
             checkpoint_every=plan.checkpoint_every,
+            checkpoint_s=plan.checkpoint_seconds,
             metrics_every=plan.metrics_every,
         )
         result.runs += _go(engine, plan, digest(source))
-    _keep(result, plan)
+    keep(result, plan)
     return result
 
 
@@ -121,6 +123,24 @@ def make_learners(specs: Sequence[str], seed: int | None) -> dict[str, Learner]:
     return {name: build(spec, seed=seed) for name, spec in zip(names, specs, strict=True)}
 
 
+def warm(models: dict[str, Learner], plan: RunPlan) -> dict[str, Learner]:
+    """``models``, the first of which has learned what the checkpoint of ``warm_start`` has.
+
+    Raises
+    ------
+    CheckpointError
+        The learner of the checkpoint is another one.
+    """
+    if plan.warm_start is None:
+        return models
+    first = next(iter(models))
+    found = load(plan.warm_start)
+    there, here = describe(found), describe(models[first])
+    if there != here:
+        raise CheckpointError(f"{plan.warm_start}: learner must be that of the checkpoint, {there}, got {here}")
+    return {**models, first: found}
+
+
 def _engine(
     plan: EvaluatePlan | RunPlan,
     source: Source,
@@ -129,6 +149,7 @@ def _engine(
     store: CheckpointStore | None,
     progress: Progress,
     stop: threading.Event,
+    silent: Sequence[str] = (),
     **settings: Any,
 ) -> Engine:
     tracks = make_tracks(
@@ -140,6 +161,7 @@ def _engine(
         fading=plan.fading,
         further_metrics=plan.further_metrics,
         detector=plan.detector,
+        silent=silent,
     )
     return Engine(
         ordered(source, plan.shuffle),
@@ -163,7 +185,7 @@ def _go(engine: Engine, plan: EvaluatePlan | RunPlan, sha256: str | None) -> lis
 
 
 @contextmanager
-def _stopping(*signals: signal.Signals) -> Iterator[threading.Event]:
+def stopping(*signals: signal.Signals) -> Iterator[threading.Event]:
     """An event that the first of these signals sets; the second one is a KeyboardInterrupt."""
     stop = threading.Event()
 
@@ -237,7 +259,8 @@ def _go_on_after(before: CheckpointStore | None, store: CheckpointStore | None, 
                 sink.resume(found[1]["sinks"][name])
 
 
-def _keep(result: Result, plan: Plan) -> None:
+def keep(result: Result, plan: Plan) -> None:
+    """Write the report and the result where the plan says."""
     if plan.report is not None:
         result.report(plan.report)
     if plan.result is not None:

@@ -142,7 +142,8 @@ def run(
         typer.Option(
             "--source",
             metavar="S",
-            help="Where events come from: a file, a known name, or - for standard input.",
+            help="Where events come from: a file, a known name, a topic (kafka://host:port/topic?group=g, log:DIR), "
+            "or - for standard input.",
             rich_help_panel=options.STREAM,
         ),
     ] = None,
@@ -167,6 +168,69 @@ def run(
         bool | None,
         typer.Option("--no-learn", help="Predict and score only.", show_default=False, rich_help_panel=options.STREAM),
     ] = None,
+    warm_start: Annotated[
+        str | None,
+        typer.Option(
+            "--warm-start",
+            metavar="FILE",
+            help="Begin with the learner of a checkpoint, such as one trained on history.",
+            rich_help_panel=options.STREAM,
+        ),
+    ] = None,
+    challenger: Annotated[
+        str | None,
+        typer.Option(
+            "--challenger",
+            metavar="X",
+            help="A learner scored beside the first; ihomer promote lets it take over.",
+            rich_help_panel=options.STREAM,
+        ),
+    ] = None,
+    model_per: Annotated[
+        str | None,
+        typer.Option(
+            "--model-per",
+            metavar="WHAT",
+            help=options.with_default("On a topic: a model for each partition, or one for the topic.", "partition"),
+            rich_help_panel=options.STREAM,
+        ),
+    ] = None,
+    until_end: Annotated[
+        bool | None,
+        typer.Option(
+            "--until-end",
+            help="Stop where the topic ended at the start; else go on for ever.",
+            show_default=False,
+            rich_help_panel=options.STREAM,
+        ),
+    ] = None,
+    label_source: Annotated[
+        str | None,
+        typer.Option(
+            "--label-source",
+            metavar="S",
+            help="Where labels come from that are joined to events by id.",
+            rich_help_panel=options.STREAM,
+        ),
+    ] = None,
+    join_time: Annotated[
+        float | None,
+        typer.Option(
+            "--join-time",
+            metavar="SECONDS",
+            help=options.with_default("How long, in the events' time, events and labels wait for each other.", 3600),
+            rich_help_panel=options.STREAM,
+        ),
+    ] = None,
+    join_size: Annotated[
+        int | None,
+        typer.Option(
+            "--join-size",
+            metavar="N",
+            help=options.with_default("How many events, and labels, wait at most.", 100_000),
+            rich_help_panel=options.STREAM,
+        ),
+    ] = None,
     baselines: options.Baselines = None,
     window: options.Window = None,
     fading: options.Fading = None,
@@ -179,7 +243,7 @@ def run(
             "--sink",
             "--predictions",
             metavar="SINK",
-            help="Write predictions: a file, or - for standard output.",
+            help="Write predictions: a file, a topic, or - for standard output.",
             rich_help_panel=options.WRITE,
         ),
     ] = None,
@@ -221,7 +285,34 @@ def run(
             rich_help_panel=options.SAFETY,
         ),
     ] = None,
+    checkpoint_seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--checkpoint-seconds",
+            metavar="SECONDS",
+            help=options.with_default("Time after which one is due even so.", "10 on a topic"),
+            rich_help_panel=options.SAFETY,
+        ),
+    ] = None,
     resume: options.Resume = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            "--metrics-port",
+            metavar="PORT",
+            help="Serve /metrics, /healthz and /readyz on this machine's loopback; 0: any free port.",
+            rich_help_panel=options.TALK,
+        ),
+    ] = None,
+    log_format: Annotated[
+        str | None,
+        typer.Option(
+            "--log-format",
+            metavar="text|json",
+            help=options.with_default("How the run tells that it gets on.", "text"),
+            rich_help_panel=options.TALK,
+        ),
+    ] = None,
     quiet: options.Quiet = None,
     as_json: options.AsJson = None,
     dry_run: options.DryRun = None,
@@ -236,12 +327,20 @@ def run(
       ihomer run --source events.jsonl --sink predictions.jsonl
       ihomer run --source events.jsonl --checkpoint state --resume
       zcat events.jsonl.gz | ihomer run --source - --sink - --quiet
+      ihomer run --source "kafka://localhost:9092/events?group=g" \\
+        --sink kafka://localhost:9092/answers --checkpoint state --resume
     """
     settings = _settings(locals())
     from ihomer.config import RunPlan
 
     plan = _plan(RunPlan, settings)
     if plan.dry_run:
+        return
+    from ihomer.topic_runs import run_topic
+    from streams.topics.address import is_topic
+
+    if is_topic(plan.source) and plan.model_per == "partition":
+        _go(plan, run_topic, plan.checkpoint)
         return
     _look_at([plan.source], plan)
     from ihomer.runs import run_stream
@@ -289,10 +388,11 @@ def _look_at(sources: Sequence[str], plan: Plan) -> None:
 
 def _go(plan: AnyPlan, engine: Callable[[AnyPlan, Progress], Result], folder: Path | None) -> None:
     """Run the engine and tell what came of it; where the user stopped it, also how to go on."""
-    from ihomer.progress import NoProgress, RichProgress
+    from ihomer.progress import JsonProgress, NoProgress, RichProgress
 
+    talk: Progress = JsonProgress() if getattr(plan, "log_format", "text") == "json" else RichProgress()
     try:
-        found = engine(plan, NoProgress() if plan.quiet else RichProgress())
+        found = engine(plan, NoProgress() if plan.quiet else talk)
     except KeyboardInterrupt:
         stopped = True
     else:

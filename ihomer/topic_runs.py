@@ -1,0 +1,123 @@
+"""What ``ihomer run`` does with a topic in partitions: a pipeline, its sinks, its checkpoints and its result."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import Any
+
+from ihomer.checkpoint import CheckpointStore
+from ihomer.config import RunPlan, command_line
+from ihomer.engine import Engine, Outputs
+from ihomer.evaluation.prequential import make_tracks, to_result
+from ihomer.evaluation.result import Result, Run
+from ihomer.evaluation.watching import StreamWatch
+from ihomer.operations import Operations
+from ihomer.pipeline import Pipeline
+from ihomer.progress import Progress
+from ihomer.runs import keep, make_learners, stopping, warm
+from streams.opening import open_partition_sink, open_topic
+from streams.source import Sink, Source
+from streams.topics.address import Address
+from streams.topics.sink import KafkaSink, Role
+
+_CHECKPOINT_S = 10.0
+
+
+def run_topic(plan: RunPlan, progress: Progress) -> Result:
+    """Run a learner on each partition of a topic that this process gets, until told to stop or, where the plan says so,
+    to where the topic ended at the start."""
+    result = Result([], started=datetime.now(UTC).isoformat(timespec="seconds"), command=command_line(plan))
+    with ExitStack() as closing:
+        stop = closing.enter_context(stopping(signal.SIGINT, signal.SIGTERM))
+        topic = open_topic(plan.source, on_error=plan.on_error, payload=plan.payload, until_end=plan.until_end)
+        closing.callback(topic.close)
+
+        def make_engine(source: Source, partition: int) -> Engine:
+            return _engine(plan, source, partition, progress)
+
+        pipeline = Pipeline(topic, make_engine, resume=plan.resume, progress=progress, stop=stop)
+        if plan.metrics_port is not None:
+            operations = Operations(lambda: pipeline.engines, topic.lag, port=plan.metrics_port)
+            closing.callback(operations.close)
+            pipeline.on_round = operations.beat
+            progress.note(f"metrics at http://127.0.0.1:{operations.port}/metrics")
+        closing.callback(pipeline.close)
+        ended = pipeline.run()
+        result.runs += _found(pipeline, ended)
+    keep(result, plan)
+    return result
+
+
+def _engine(plan: RunPlan, source: Source, partition: int, progress: Progress) -> Engine:
+    group = Address.parse(plan.source).group
+    store = None if plan.checkpoint is None else CheckpointStore(plan.checkpoint / f"partition-{partition:04d}")
+
+    def sink(where: str | None, role: Role = "messages") -> Sink | None:
+        if where is None:
+            return None
+        made = open_partition_sink(where, partition, source=source, group=group, role=role)
+        if isinstance(made, KafkaSink) and store is not None:
+            made.guard = store.check
+        return made
+
+    models = warm(make_learners(plan.learners, plan.seed), plan)
+    return Engine(
+        source,
+        make_tracks(
+            models,
+            source,
+            baselines=plan.baselines,
+            window=plan.window,
+            fading=plan.fading,
+            further_metrics=plan.further_metrics,
+            detector=plan.detector,
+            silent=list(models)[1:],
+        ),
+        batch_size=plan.batch_size,
+        delay=plan.delay,
+        learn=not plan.no_learn,
+        outputs=Outputs(
+            sink(plan.predictions), sink(plan.dead_letters), sink(plan.events_sink), sink(plan.metrics_sink)
+        ),
+        store=None if plan.checkpoint is None else CheckpointStore(plan.checkpoint / f"partition-{partition:04d}"),
+        checkpoint_every=plan.checkpoint_every,
+        checkpoint_s=plan.checkpoint_seconds or _CHECKPOINT_S,
+        metrics_every=plan.metrics_every,
+        watch=StreamWatch(plan.watch) if plan.watch else None,
+    )
+
+
+def _found(pipeline: Pipeline, ended: bool) -> list[Run]:
+    """A run for every learner on the whole topic, and one on each of its partitions."""
+    of_partitions = [
+        to_result(engine, order="file", sha256=None, ended=ended) for _, engine in sorted(pipeline.engines.items())
+    ]
+    if not of_partitions:
+        return []
+    pooled, n_labels = pipeline.pooled()
+    whole = []
+    for runs in zip(*of_partitions, strict=True):
+        data: dict[str, Any] = {
+            **runs[0].data,
+            "name": pipeline.topic.name,
+            "partitions": len(runs),
+            "n_labels": n_labels,
+        }
+        data["n_events"] = sum(run.data["n_events"] for run in runs)
+        data["n_features"] = max(run.data["n_features"] for run in runs)
+        seconds = {key: sum(run.time[key] for run in runs) for key in ("wall_s", "cpu_s")}
+        whole.append(
+            Run(
+                data=data,
+                learner=runs[0].learner,
+                counts={name: sum(run.counts[name] for run in runs) for name in runs[0].counts},
+                metrics=pooled[runs[0].learner["name"]].cumulative(n_labels),
+                time={**seconds, "events_per_s": data["n_events"] / seconds["wall_s"] if seconds["wall_s"] else 0.0},
+                model_bytes=sum(run.model_bytes for run in runs),
+                baseline=runs[0].baseline,
+                interrupted=not ended,
+            )
+        )
+    return whole + [run for runs in of_partitions for run in runs]

@@ -28,6 +28,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from ihomer import detectors, specs
+from streams.topics.address import is_topic
 
 OnError = Literal["fail", "skip"]
 
@@ -297,6 +298,13 @@ class RunPlan(Plan):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if self.label_source is not None:
+            for name in ("source", "label_source"):
+                where = getattr(self, name)
+                if not is_topic(where):
+                    raise _refusal(name, f"must be a topic where labels are joined, got {where!r}")
+            if self.delay:
+                raise _refusal("delay", f"must be 0 where labels come from a topic of their own, got {self.delay}")
         if self.no_learn and self.challenger is not None:
             raise _refusal("challenger", f"must be left out where nothing is learned, got {self.challenger!r}")
         return self

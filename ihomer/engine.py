@@ -14,12 +14,14 @@ import numpy as np
 from ihomer.checkpoint import Arrays, CheckpointError, CheckpointStore, below, describe, nested
 from ihomer.detectors import build as build_detector
 from ihomer.detectors import parameters
+from ihomer.evaluation.joining import LabelJoin
 from ihomer.evaluation.track import Track
 from ihomer.evaluation.waiting import WaitingRoom
 from ihomer.evaluation.watching import StreamWatch
 from ihomer.progress import NoProgress, Progress
-from streams.batch import UNLABELLED, Batch, Prediction, Schema
+from streams.batch import UNLABELLED, Batch, DeadLetter, Prediction, Schema
 from streams.source import Position, Sink, Source
+from streams.topics.joining import Labels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,6 +79,9 @@ class Engine:
         The label of an event comes after this many further events were answered (int), or when an event is answered
         whose time is at least so many milliseconds later (`numpy.timedelta64`); 0: with the event. At the end of
         the source the labels still on their way arrive.
+    join
+        Where labels come from a topic of their own (the source gives `Labels` among its batches), those events wait
+        here; None: they do not.
     learn
         False: answer and score only.
     outputs
@@ -105,6 +110,7 @@ class Engine:
         batch_size: int = 256,
         max_events: int | None = None,
         delay: int | np.timedelta64 = 0,
+        join: LabelJoin | None = None,
         learn: bool = True,
         outputs: Outputs | None = None,
         store: CheckpointStore | None = None,
@@ -134,6 +140,7 @@ class Engine:
         self.counts = Counts()
         self.stop = stop or Event()
         self._waiting = WaitingRoom(delay, len(self.tracks)) if delay else None
+        self.join = join
         self._reported = [[0, 0] for _ in self.tracks]
         self.watch = watch
         self._told = 0
@@ -198,7 +205,10 @@ class Engine:
         if batch is None:
             self.ended = True
             return False
-        self._take(batch)
+        if isinstance(batch, Labels):
+            self._take_labels(batch)
+        else:
+            self._take(batch)
         self._keep_up()
         return len(batch) > 0 or len(batch.dead) > 0
 
@@ -236,7 +246,7 @@ class Engine:
             self._warm = True
         self.counts.read += len(batch) + len(batch.dead)
         self.counts.dead += len(batch.dead)
-        self._write_dead(batch)
+        self._write_dead(batch.dead)
         if len(batch):
             labelled = int((batch.label_state != UNLABELLED).sum())
             self.counts.unlabelled += len(batch) - labelled
@@ -245,7 +255,9 @@ class Engine:
                 self.last_time = int(batch.time[-1])
             if self.watch is not None:
                 self.watch.see_features(batch)
-            if self._waiting is None:
+            if self.join is not None:
+                self._answer_and_join(self.join, batch)
+            elif self._waiting is None:
                 self._answer_and_learn(batch, labelled)
             else:
                 self._answer_and_wait(batch)
@@ -258,7 +270,28 @@ class Engine:
         if self.store is not None and read % self.checkpoint_every == 0:
             self.checkpoint()
 
-    def _answer_and_learn(self, batch: Batch, labelled: int) -> None:
+    def _answer_and_join(self, join: LabelJoin, batch: Batch) -> None:
+        batch = join.admit(batch)
+        join.answered(self._answer_and_learn(batch, int((batch.label_state != UNLABELLED).sum())))
+        self._count_joined(join)
+
+    def _take_labels(self, labels: Labels) -> None:
+        """Labels have come for events that were answered."""
+        join = self.join
+        assert join is not None
+        join.counts.dead += len(labels.dead)
+        self._write_dead(labels.dead)
+        found = join.labels(labels.labels)
+        if found is not None:
+            self._arrive([found])
+        self._count_joined(join)
+        self._tell_alarms()
+
+    def _count_joined(self, join: LabelJoin) -> None:
+        self.counts.pending, self.counts.unlabelled = join.n_waiting, join.counts.unlabelled
+
+    def _answer_and_learn(self, batch: Batch, labelled: int) -> list[Prediction]:
+        predictions = []
         for track in self.tracks:
             if self.learn:
                 prediction = track.test_then_train(batch)
@@ -267,10 +300,12 @@ class Engine:
                 track.score(batch, prediction)
             self._write_predictions(track, batch, prediction)
             self._write_events(track)
+            predictions.append(prediction)
         if self.watch is not None:
             self.watch.see_labels(batch)
         self.counts.scored += labelled
         self.counts.learned += labelled if self.learn else 0
+        return predictions
 
     def _answer_and_wait(self, batch: Batch) -> None:
         """Event by event: answer it, then learn those whose labels have come by then."""
@@ -315,12 +350,12 @@ class Engine:
 
         self.outputs.predictions.write(encode_predictions(batch, prediction, batch.schema, track.name))
 
-    def _write_dead(self, batch: Batch) -> None:
-        if self.outputs.dead_letters is None or not batch.dead:
+    def _write_dead(self, letters: Sequence[DeadLetter]) -> None:
+        if self.outputs.dead_letters is None or not letters:
             return
         from streams.wire import encode_dead_letter
 
-        self.outputs.dead_letters.write([encode_dead_letter(letter) for letter in batch.dead])
+        self.outputs.dead_letters.write([encode_dead_letter(letter) for letter in letters])
 
     def _write_events(self, track: Track) -> None:
         """Drifts and structural events not written before."""
@@ -350,6 +385,8 @@ class Engine:
         n_labels = self.source.schema.n_labels
         learners = {track.name: track.read("cumulative", n_labels) for track in self.tracks}
         message = {"event": self.counts.read, "counts": self.counts.as_dict(), "learners": learners}
+        if self.join is not None:
+            message["join"] = vars(self.join.counts)
         return json.dumps(message, ensure_ascii=False).encode()
 
     def _report(self) -> None:
@@ -377,8 +414,9 @@ class Engine:
         arrays: Arrays = {"schema": self.source.schema.to_array()}
         for number, track in enumerate(self.tracks):
             arrays |= nested(str(number), track.get_state())
-        if self._waiting is not None:
-            arrays |= nested("waiting", self._waiting.get_state())
+        for name, room in (("waiting", self._waiting), ("join", self.join)):
+            if room is not None:
+                arrays |= nested(name, room.get_state())
         if self.watch is not None:
             arrays |= nested("watch", self.watch.get_state())
         path = self.store.save(self.counts.read, manifest, arrays)
@@ -412,8 +450,9 @@ class Engine:
         self._told = manifest.get("told", 0)
         for number, track in enumerate(self.tracks):
             track.set_state(below(str(number), arrays))
-        if self._waiting is not None:
-            self._waiting.set_state(below("waiting", arrays), self.source.schema)
+        for name, room in (("waiting", self._waiting), ("join", self.join)):
+            if room is not None:
+                room.set_state(below(name, arrays), self.source.schema)
         if self.watch is not None:
             self.watch.set_state(below("watch", arrays))
         return True

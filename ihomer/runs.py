@@ -14,6 +14,7 @@ from typing import Any
 from ihomer.checkpoint import CheckpointError, CheckpointStore, describe, load
 from ihomer.config import EvaluatePlan, Plan, RunPlan, command_line
 from ihomer.engine import Engine, Outputs
+from ihomer.evaluation.joining import LabelJoin
 from ihomer.evaluation.prequential import digest, make_tracks, order_name, ordered, to_result
 from ihomer.evaluation.result import Result, Run
 from ihomer.evaluation.significance import significance
@@ -23,6 +24,8 @@ from ihomer.specs import build, parse
 from learners.base import Learner
 from streams.opening import open_sink, open_source
 from streams.source import Sink, Source
+from streams.topics.address import is_topic
+from streams.topics.sink import Role
 
 
 def run_evaluation(plan: EvaluatePlan, progress: Progress) -> Result:
@@ -89,7 +92,7 @@ def run_stream(plan: RunPlan, progress: Progress) -> Result:
     result = _new_result(plan)
     with ExitStack() as closing:
         stop = closing.enter_context(stopping(signal.SIGINT, signal.SIGTERM))
-        source = _source(closing, plan.source, plan)
+        source = _stream(closing, plan)
         outputs = _open_outputs(closing, plan)
         outputs.events = _sink(closing, plan.events_sink)
         outputs.metrics = _sink(closing, plan.metrics_sink)
@@ -104,6 +107,7 @@ def run_stream(plan: RunPlan, progress: Progress) -> Result:
             progress,
             stop,
             silent=list(models)[1:],
+            join=label_join(plan, len(models) + 2 * plan.baselines),
             learn=not plan.no_learn,
             checkpoint_every=plan.checkpoint_every,
             checkpoint_s=plan.checkpoint_seconds,
@@ -211,14 +215,40 @@ def _source(closing: ExitStack, spec: str, plan: Plan) -> Source:
     return source
 
 
+def _stream(closing: ExitStack, plan: RunPlan) -> Source:
+    """What ``run`` reads: of a topic all partitions in order of time, with their labels joined if so wanted."""
+    if not is_topic(plan.source):
+        return _source(closing, plan.source, plan)
+    from streams.topics.joining import JoinedSource
+    from streams.topics.source import KafkaSource
+
+    events = KafkaSource(plan.source, on_error=plan.on_error, payload=plan.payload, until_end=plan.until_end)
+    closing.callback(events.close)
+    if plan.label_source is None:
+        return events
+    labels = KafkaSource(plan.label_source, on_error=plan.on_error, until_end=plan.until_end)
+    closing.callback(labels.close)
+    return JoinedSource(events, labels, on_error=plan.on_error)
+
+
+def label_join(plan: RunPlan, n_learners: int) -> LabelJoin | None:
+    """Where events wait for labels from a topic of their own, if there is one."""
+    if plan.label_source is None:
+        return None
+    return LabelJoin(round(1000 * plan.join_time), plan.join_size, n_learners)
+
+
 def _open_outputs(closing: ExitStack, plan: Plan) -> Outputs:
-    return Outputs(predictions=_sink(closing, plan.predictions), dead_letters=_sink(closing, plan.dead_letters))
+    return Outputs(
+        predictions=_sink(closing, plan.predictions, "packed"),
+        dead_letters=_sink(closing, plan.dead_letters, "dead-letters"),
+    )
 
 
-def _sink(closing: ExitStack, where: str | None) -> Sink | None:
+def _sink(closing: ExitStack, where: str | None, role: Role = "messages") -> Sink | None:
     if where is None:
         return None
-    sink = open_sink(where)
+    sink = open_sink(where, role=role)
     closing.callback(sink.close)
     return sink
 

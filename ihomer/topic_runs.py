@@ -16,10 +16,11 @@ from ihomer.evaluation.watching import StreamWatch
 from ihomer.operations import Operations
 from ihomer.pipeline import Pipeline
 from ihomer.progress import Progress
-from ihomer.runs import keep, make_learners, stopping, warm
+from ihomer.runs import keep, label_join, make_learners, stopping, warm
 from streams.opening import open_partition_sink, open_topic
-from streams.source import Sink, Source
+from streams.source import Sink, Source, Topic
 from streams.topics.address import Address
+from streams.topics.joining import JoinedTopic
 from streams.topics.sink import KafkaSink, Role
 
 _CHECKPOINT_S = 10.0
@@ -31,7 +32,7 @@ def run_topic(plan: RunPlan, progress: Progress) -> Result:
     result = Result([], started=datetime.now(UTC).isoformat(timespec="seconds"), command=command_line(plan))
     with ExitStack() as closing:
         stop = closing.enter_context(stopping(signal.SIGINT, signal.SIGTERM))
-        topic = open_topic(plan.source, on_error=plan.on_error, payload=plan.payload, until_end=plan.until_end)
+        topic = _topic(plan)
         closing.callback(topic.close)
 
         def make_engine(source: Source, partition: int) -> Engine:
@@ -50,6 +51,18 @@ def run_topic(plan: RunPlan, progress: Progress) -> Result:
     return result
 
 
+def _topic(plan: RunPlan) -> Topic:
+    events = open_topic(plan.source, on_error=plan.on_error, payload=plan.payload, until_end=plan.until_end)
+    if plan.label_source is None:
+        return events
+    try:
+        labels = open_topic(plan.label_source, on_error=plan.on_error, until_end=plan.until_end, shared=False)
+        return JoinedTopic(events, labels)
+    except BaseException:
+        events.close()
+        raise
+
+
 def _engine(plan: RunPlan, source: Source, partition: int, progress: Progress) -> Engine:
     group = Address.parse(plan.source).group
     store = None if plan.checkpoint is None else CheckpointStore(plan.checkpoint / f"partition-{partition:04d}")
@@ -63,20 +76,22 @@ def _engine(plan: RunPlan, source: Source, partition: int, progress: Progress) -
         return made
 
     models = warm(make_learners(plan.learners, plan.seed), plan)
+    tracks = make_tracks(
+        models,
+        source,
+        baselines=plan.baselines,
+        window=plan.window,
+        fading=plan.fading,
+        further_metrics=plan.further_metrics,
+        detector=plan.detector,
+        silent=list(models)[1:],
+    )
     return Engine(
         source,
-        make_tracks(
-            models,
-            source,
-            baselines=plan.baselines,
-            window=plan.window,
-            fading=plan.fading,
-            further_metrics=plan.further_metrics,
-            detector=plan.detector,
-            silent=list(models)[1:],
-        ),
+        tracks,
         batch_size=plan.batch_size,
         delay=plan.delay,
+        join=label_join(plan, len(tracks)),
         learn=not plan.no_learn,
         outputs=Outputs(
             sink(plan.predictions), sink(plan.dead_letters), sink(plan.events_sink), sink(plan.metrics_sink)

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streams.batch import Batch
-from streams.source import Sink, Source, Topic
+from streams.source import Sink, Source
 from streams.text_source import OnError, RowKind
 from streams.topics.address import is_topic
 
 if TYPE_CHECKING:
     from streams.text import TextReader
     from streams.topics.sink import Role
+    from streams.topics.source import TopicPartitions
 
 READERS = {
     ".arff": "arff:ArffSource",
@@ -254,11 +255,15 @@ def _open_object(value: Any, labels: str | Sequence[str] | None, payload: str | 
     raise TypeError(f"a source must be a path, a name, a Source, a Batch, a frame or a river data set, got {value!r}")
 
 
-def open_topic(spec: str, *, on_error: OnError, payload: str | None, until_end: bool) -> Topic:
-    """The partitions of a topic, ``kafka://host:port/topic?group=g`` or ``log:DIR``."""
+def open_topic(
+    spec: str, *, on_error: OnError = "skip", payload: str | None = None, until_end: bool = False, shared: bool = True
+) -> TopicPartitions:
+    """The partitions of a topic, ``kafka://host:port/topic?group=g`` or ``log:DIR``; all of them if not ``shared``."""
+    from streams.topics.address import Address
     from streams.topics.source import TopicPartitions
 
-    return TopicPartitions(spec, on_error=on_error, payload=payload, until_end=until_end)
+    address = Address.parse(spec) if shared else Address.parse(spec).alone()
+    return TopicPartitions(address, on_error=on_error, payload=payload, until_end=until_end)
 
 
 def open_sink(spec: str | os.PathLike[str], *, role: Role = "messages") -> Sink:

@@ -279,7 +279,7 @@ def encode_events(batch: Batch) -> list[bytes]:
                 id=None if batch.key is None else batch.key[i],
                 ts=None if batch.time is None else int(batch.time[i]),
                 x=x,
-                y=_labels(batch, i),
+                y=label_names(batch, i),
                 w=None if batch.weight is None or batch.weight[i] == 1 else float(batch.weight[i]),
                 payload=None if batch.payload is None else _payload(batch.payload[i]),
             )
@@ -360,7 +360,8 @@ def _payload(value: Any) -> Any:
     return {"base64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
 
 
-def _labels(batch: Batch, i: int) -> Any:
+def label_names(batch: Batch, i: int) -> Any:
+    """What is known of the labels of event ``i``, as its message says it: names, a mapping, or None."""
     names = batch.schema.label_names
     present = batch.y.row(i).tolist()
     if batch.label_state[i] == UNLABELLED:

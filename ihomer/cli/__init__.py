@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ihomer.cli import compare, data, detectors, learners, promote, running, show
+from ihomer.cli import compare, data, detectors, learners, produce, promote, running, show, tail
 from ihomer.cli.terminal import DONE, FAILED, STOPPED, WRONG, UsageError, complain
 
 __all__ = ["app", "main"]
@@ -23,6 +23,8 @@ app.command("evaluate", no_args_is_help=True)(running.evaluate)
 app.command("run", no_args_is_help=True)(running.run)
 app.command("compare", no_args_is_help=True)(compare.compare)
 app.command("show", no_args_is_help=True)(show.show)
+app.command("produce", no_args_is_help=True)(produce.produce)
+app.command("tail", no_args_is_help=True)(tail.tail)
 app.command("promote", no_args_is_help=True)(promote.promote)
 app.add_typer(data.app, name="data")
 app.add_typer(learners.app, name="learners")

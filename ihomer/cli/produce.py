@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Annotated
 
 import typer
@@ -42,13 +43,19 @@ def produce(
       ihomer produce --source yeast --sink log:events --rate 100
       ihomer produce --source yeast --sink kafka://localhost:9092/events --label-sink kafka://localhost:9092/labels
     """
+    from ihomer.cli.terminal import UsageError
+    from ihomer.evaluation.prequential import ordered
     from ihomer.progress import NoProgress, RichProgress
     from ihomer.replaying import replay
-    from ihomer.runs import opened
+    from streams.opening import open_source
+    from streams.topics.address import is_topic
 
-    with opened(source, labels=labels, shuffle=shuffle) as stream:
+    for flag, where in (("--sink", sink), ("--label-sink", label_sink)):
+        if where is not None and not is_topic(where):
+            raise UsageError(f"{flag} must be a topic, kafka://host:port/topic or log:DIR, got {where!r}")
+    with closing(open_source(source, labels=labels, on_error="skip")) as stream:
         replay(
-            stream,
+            ordered(stream, shuffle),
             sink,
             rate=rate,
             label_sink=label_sink,

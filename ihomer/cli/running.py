@@ -373,10 +373,11 @@ def _look_at(sources: Sequence[str], plan: Plan) -> None:
     """Open every source before work on the first begins, so that a fault of the last does not come to light late."""
     from streams.opening import open_source
     from streams.source import DecodeError
+    from streams.topics.address import is_topic
 
     for source in sources:
         path = Path(source)
-        if source == "-" or path.is_fifo() or path.is_char_device():
+        if source == "-" or is_topic(source) or path.is_fifo() or path.is_char_device():
             continue
         try:
             open_source(source, labels=plan.labels, on_error=plan.on_error, payload=plan.payload).close()

@@ -220,6 +220,8 @@ def to_result(engine: Engine, *, order: str, sha256: str | None, ended: bool) ->
     if engine.watch is not None:
         data["watch"] = [type(detector).__name__ for detector in engine.watch.detectors]
         data["alarms"] = list(engine.watch.alarms)
+    if engine.join is not None:
+        data["join"] = vars(engine.join.counts)
     runs = []
     for track in engine.tracks:
         metrics = track.read("cumulative", schema.n_labels)

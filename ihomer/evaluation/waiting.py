@@ -70,53 +70,66 @@ class WaitingRoom:
         """The queue as arrays."""
         if not self._queue:
             return {}
-        batch = Batch.concat([event for event, _ in self._queue])
-        state: dict[str, NDArray[Any]] = {
-            "label_state": batch.label_state,
-            "offset": batch.offset,
-            **_cells("x", batch.x),
-            **_cells("y", batch.y),
-        }
-        state |= _cells("known", batch.known)
-        for what in ("weight", "time", "partition"):
-            if getattr(batch, what) is not None:
-                state[what] = getattr(batch, what)
-        text = {"source": batch.source, "key": batch.key}
-        state["text"] = np.frombuffer(json.dumps(text).encode(), np.uint8)
-        for number in range(self.n_learners):
-            answers = Prediction.concat([predictions[number] for _, predictions in self._queue])
-            state |= _cells(f"{number}/labels", answers.labels) | _cells(f"{number}/proba", answers.proba)
-        return state
+        answers = [
+            Prediction.concat([predictions[number] for _, predictions in self._queue])
+            for number in range(self.n_learners)
+        ]
+        return pack(Batch.concat([event for event, _ in self._queue]), answers)
 
     def set_state(self, state: Mapping[str, NDArray[Any]], schema: Schema) -> None:
         """Take over what ``get_state`` gave; ``schema`` is that of the waiting events."""
         self.drain()
         if "offset" not in state:
             return
-        text = json.loads(state["text"].tobytes())
-        y = _rows("y", state)
-        assert isinstance(y, Rows)
-        known = _rows("known", state)
-        batch = Batch(
-            schema,
-            _rows("x", state),
-            y,
-            state["label_state"],
-            known if isinstance(known, Rows) else None,
-            weight=state.get("weight"),
-            time=state.get("time"),
-            key=text["key"],
-            source=text["source"],
-            partition=state.get("partition"),
-            offset=state["offset"],
-        )
-        answers = []
-        for number in range(self.n_learners):
-            labels = _rows(f"{number}/labels", state)
-            assert isinstance(labels, Rows)
-            answers.append(Prediction(labels, _rows(f"{number}/proba", state)))
+        batch, answers = unpack(state, schema, self.n_learners)
         for i in range(len(batch)):
             self.add(batch[i : i + 1], [answer[i : i + 1] for answer in answers])
+
+
+def pack(events: Batch, answers: Sequence[Prediction]) -> dict[str, NDArray[Any]]:
+    """Events, and one answer a learner, as arrays."""
+    state: dict[str, NDArray[Any]] = {
+        "label_state": events.label_state,
+        "offset": events.offset,
+        **_cells("x", events.x),
+        **_cells("y", events.y),
+        **_cells("known", events.known),
+    }
+    for what in ("weight", "time", "partition"):
+        if getattr(events, what) is not None:
+            state[what] = getattr(events, what)
+    text = {"source": events.source, "key": events.key}
+    state["text"] = np.frombuffer(json.dumps(text).encode(), np.uint8)
+    for number, answer in enumerate(answers):
+        state |= _cells(f"{number}/labels", answer.labels) | _cells(f"{number}/proba", answer.proba)
+    return state
+
+
+def unpack(state: Mapping[str, NDArray[Any]], schema: Schema, n_learners: int) -> tuple[Batch, list[Prediction]]:
+    """What ``pack`` made arrays of."""
+    text = json.loads(state["text"].tobytes())
+    y = _rows("y", state)
+    assert isinstance(y, Rows)
+    known = _rows("known", state)
+    events = Batch(
+        schema,
+        _rows("x", state),
+        y,
+        state["label_state"],
+        known if isinstance(known, Rows) else None,
+        weight=state.get("weight"),
+        time=state.get("time"),
+        key=text["key"],
+        source=text["source"],
+        partition=state.get("partition"),
+        offset=state["offset"],
+    )
+    answers = []
+    for number in range(n_learners):
+        labels = _rows(f"{number}/labels", state)
+        assert isinstance(labels, Rows)
+        answers.append(Prediction(labels, _rows(f"{number}/proba", state)))
+    return events, answers
 
 
 def _cells(name: str, value: NDArray[Any] | Rows | None) -> dict[str, NDArray[Any]]:

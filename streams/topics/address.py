@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -109,6 +109,11 @@ class Address:
             raise ValueError(f"a topic in a folder must be written as log:DIR, got {url!r}")
         directory = Path(path)
         return cls((), directory.name or str(directory), _options(query), directory)
+
+    def alone(self) -> Address:
+        """The same topic for one that reads all of its partitions, whatever the group."""
+        kept = {name: value for name, value in self.options.items() if name not in ("group", "instance")}
+        return replace(self, options=kept)
 
     @property
     def group(self) -> str | None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import numpy as np
 
 from streams.batch import Batch, DeadLetter, Schema
-from streams.source import Changes, DecodeError, Position, Source
+from streams.source import Changes, DecodeError, Position
 from streams.text_source import OnError
 from streams.topics.address import Address
 from streams.topics.client import (
@@ -106,6 +105,16 @@ class TopicPartitions:
         self._lost.clear()
         return changes
 
+    @property
+    def in_hand(self) -> set[int]:
+        """Partitions that are read."""
+        return set(self._sources)
+
+    def let_go(self, partition: int) -> None:
+        """Read a partition no more."""
+        if self._sources.pop(partition, None) is not None:
+            self._consumer.pause(partition)
+
     def _give_up(self, partitions: list[int]) -> None:
         self._release([partition for partition in partitions if partition in self._sources])
         for partition in partitions:
@@ -113,7 +122,7 @@ class TopicPartitions:
             if partition in self._assigned:
                 self._assigned.remove(partition)
 
-    def source(self, partition: int) -> Source:
+    def source(self, partition: int) -> PartitionSource:
         """The events of one of this process's partitions; its ``next_batch`` does not wait."""
         end = self._consumer.bounds(partition)[1] if self._until_end else None
         collector = _Collector(self.address, self._on_error, self._payload)
@@ -204,9 +213,14 @@ class PartitionSource:
         self._paused = False
 
     @property
+    def topic(self) -> str:
+        """The topic's name."""
+        return self._address.topic
+
+    @property
     def name(self) -> str:
         """Topic and partition."""
-        return f"{self._address.topic}/{self.partition}"
+        return f"{self.topic}/{self.partition}"
 
     @property
     def schema(self) -> Schema:
@@ -250,9 +264,19 @@ class PartitionSource:
     def next_batch(self, max_events: int = 256, timeout: float | None = None) -> Batch | None:
         """The next events that have been fetched, at most ``max_events`` of them; None at the end that was set."""
         self.begin()
-        if self.exhausted:
-            return None
-        return self._collector.collect(lambda: self if self.records else None, max_events)
+        return None if self.exhausted else self.collect(lambda head: True, max_events)
+
+    def first(self) -> PartitionSource | None:
+        """This one where it has a record."""
+        return self if self.records else None
+
+    def head(self) -> Record | None:
+        """The next record, or None where none has been fetched."""
+        return self.records[0] if self.records else None
+
+    def collect(self, wanted: Callable[[Record], bool], most: int) -> Batch:
+        """At most so many events, up to the first record that is not wanted."""
+        return self._collector.collect(lambda: self if self.records and wanted(self.records[0]) else None, most)
 
     def advance(self, n_events: int, whole: bool) -> None:
         """So many more events of the first record are done with, and so is it if ``whole``."""
@@ -332,10 +356,7 @@ class KafkaSource:
         payload: str | None = None,
         until_end: bool = False,
     ) -> None:
-        given = Address.parse(address) if isinstance(address, str) else address
-        # A group would share the partitions out, and all of them are wanted.
-        options = {name: value for name, value in given.options.items() if name not in ("group", "instance")}
-        self._address = replace(given, options=options)
+        self._address = (Address.parse(address) if isinstance(address, str) else address).alone()
         self._consumer = make_consumer(self._address)
         self._collector = _Collector(self._address, on_error, payload)
         self._closed = False
@@ -368,31 +389,60 @@ class KafkaSource:
 
     def next_batch(self, max_events: int = 256, timeout: float | None = None) -> Batch | None:
         """The next events in order of time, waiting up to ``timeout`` seconds for some; None at the end."""
-        for part in self._parts.values():
-            part.begin()
-        if all(part.exhausted for part in self._parts.values()):
+        self.begin()
+        if self.exhausted:
             return None
-        self._fetch(0.0)
-        batch = self._collector.collect(self._earliest, max_events)
+        self.fetch(0.0)
+        batch = self.collect(lambda head: True, max_events)
         if not len(batch) and not batch.dead and timeout != 0:
-            self._fetch(PATIENCE_S if timeout is None else timeout)
-            batch = self._collector.collect(self._earliest, max_events)
+            self.fetch(PATIENCE_S if timeout is None else timeout)
+            batch = self.collect(lambda head: True, max_events)
         return batch
 
-    def _fetch(self, timeout: float) -> None:
+    def begin(self) -> None:
+        """Go to the start of every partition, unless a position has been set."""
+        for part in self._parts.values():
+            part.begin()
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether everything up to the end that was set has been read."""
+        return all(part.exhausted for part in self._parts.values())
+
+    @property
+    def at_known_end(self) -> bool:
+        """Whether everything has been read that the broker has told of."""
+        return all(part.at_known_end for part in self._parts.values())
+
+    def fetch(self, timeout: float) -> None:
+        """Take in what has come, waiting so many seconds for the first."""
         for partition, records in self._consumer.poll(timeout, _POLLED).items():
             self._parts[partition].take_in(records)
 
-    def _earliest(self) -> PartitionSource | None:
+    def first(self) -> PartitionSource | None:
         """The partition whose next event comes next, or None where that cannot be told yet."""
-        first: PartitionSource | None = None
+        found: PartitionSource | None = None
         for part in self._parts.values():
             if part.records:
-                if first is None or (part.records[0].timestamp or 0) < (first.records[0].timestamp or 0):
-                    first = part
+                if found is None or (part.records[0].timestamp or 0) < (found.records[0].timestamp or 0):
+                    found = part
             elif not part.exhausted and not part.at_known_end:
                 return None
-        return first
+        return found
+
+    def head(self) -> Record | None:
+        """The next record, or None where it cannot be told yet or there is none."""
+        part = self.first()
+        return None if part is None else part.records[0]
+
+    def collect(self, wanted: Callable[[Record], bool], most: int) -> Batch:
+        """At most so many events, up to the first record that is not wanted."""
+
+        def choose() -> PartitionSource | None:
+            part = self.first()
+            return part if part is not None and wanted(part.records[0]) else None
+
+        return self._collector.collect(choose, most)
 
     def position(self) -> Position:
         """Where the next event of every partition will be read."""

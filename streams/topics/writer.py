@@ -24,8 +24,8 @@ class TopicWriter:
     Parameters
     ----------
     address
-        Where to; a URL or an `Address`. A folder that is not there is made with ``partitions`` (default 4) files; a topic
-        of Kafka must be there.
+        Where to; a URL or an `Address`. A folder that is not there is made with ``partitions`` (default 4) files; a
+        topic of Kafka must be there.
 
     Notes
     -----

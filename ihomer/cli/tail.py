@@ -1,0 +1,165 @@
+"""``ihomer tail``: the messages of a topic or a file of lines, for reading."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ihomer.cli.terminal import UsageError, console
+
+_SHOWN_LABELS = 5
+
+
+def tail(
+    where: Annotated[str, typer.Argument(metavar="S", help="A topic (kafka://…, log:DIR) or a file of JSON lines.")],
+    last: Annotated[int, typer.Option("--last", "-n", min=0, metavar="N", help="How many of the last messages.")] = 10,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as messages come, until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each message as it is, one a line.")] = False,
+) -> None:
+    """Print the last messages of a topic, log or file: events, predictions, labels, drifts, metrics, dead letters.
+
+    [bold]Examples[/]
+      ihomer tail kafka://localhost:9092/answers --follow
+      ihomer tail log:events -n 3
+      ihomer tail predictions.jsonl
+    """
+    from streams.topics.address import is_topic
+
+    if is_topic(where):
+        found = _of_topic(where, last, follow)
+    elif Path(where).is_file():
+        if follow:
+            raise UsageError(f"--follow must be left out for a file that is no topic, got {where!r}")
+        found = _of_file(Path(where), last)
+    else:
+        raise UsageError(f"S must be a topic or a file, got {where!r}")
+    screen = console()
+    for place, value in found:
+        for line in [value.decode("utf-8", "replace")] if as_json else _readable(place, value):
+            screen.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _of_file(path: Path, last: int) -> Iterator[tuple[str, bytes]]:
+    from streams.text import TextReader
+
+    reader = TextReader(path)
+    lines: deque[tuple[str, bytes]] = deque(maxlen=last)
+    number = 0
+    try:
+        while reader.whole_lines > reader.start or reader.fill() or reader.start < reader.stop:
+            end = reader.find_line_end(reader.whole_lines if reader.whole_lines > reader.start else reader.stop)
+            line = reader.buffer[reader.start : end].tobytes()
+            reader.advance(end - reader.start, 1)
+            number += 1
+            lines.append((str(number), line.rstrip(b"\r\n")))
+    finally:
+        reader.close()
+    yield from lines
+
+
+def _of_topic(where: str, last: int, follow: bool) -> Iterator[tuple[str, bytes]]:
+    from streams.topics.address import Address
+    from streams.topics.client import Record, make_consumer
+
+    address = Address.parse(where).alone()
+    consumer = make_consumer(address)
+    try:
+        partitions = consumer.partitions()
+        consumer.assign(partitions)
+        ends = {}
+        for partition in partitions:
+            first, ends[partition] = consumer.bounds(partition)
+            # Offsets of a folder are bytes, so that all of it is read to find its last lines.
+            consumer.seek(partition, first if address.directory is not None else max(first, ends[partition] - last))
+        held: deque[tuple[int, int, Record]] = deque(maxlen=last)
+        pending = True
+        while pending or follow:
+            for partition, records in consumer.poll(0.2, 1000).items():
+                for record in records:
+                    if pending and record.offset < ends[partition]:
+                        held.append((record.timestamp or 0, partition, record))
+                    else:
+                        yield f"{partition}/{record.offset}", _value(record)
+            if pending and all(consumer.position(partition) >= end for partition, end in ends.items()):
+                pending = False
+                for _, partition, record in sorted(held, key=lambda entry: (entry[0], entry[1], entry[2].offset)):
+                    yield f"{partition}/{record.offset}", _value(record)
+    finally:
+        consumer.close()
+
+
+def _value(record: Any) -> bytes:
+    import msgspec
+
+    if record.headers and any(name == "reason" for name, _ in record.headers):
+        head = {name: value.decode("utf-8", "replace") for name, value in record.headers}
+        return msgspec.json.encode({**head, "bytes": len(record.value or b"")})
+    if record.value is None:
+        return msgspec.json.encode({"id": (record.key or b"").decode("utf-8", "replace"), "dropped": True})
+    value: bytes = record.value
+    return value
+
+
+def _readable(place: str, value: bytes) -> Iterator[str]:
+    import msgspec
+
+    try:
+        found = msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        yield f"{place}  {len(value)} bytes {value[:60]!r}"
+        return
+    for message in found if isinstance(found, list) else [found]:
+        yield f"{place}  {_line(message) if isinstance(message, dict) else str(message)[:200]}"
+
+
+def _line(message: dict[str, Any]) -> str:
+    """One message in words."""
+    head = [str(message[name]) for name in ("id",) if message.get(name) is not None]
+    if isinstance(message.get("ts"), int):
+        head.append(datetime.fromtimestamp(message["ts"] / 1000, UTC).isoformat(" ", "milliseconds")[:-6])
+    return "  ".join([*head, _body(message)])
+
+
+def _body(message: dict[str, Any]) -> str:
+    if message.get("dropped"):
+        return "dropped"
+    if "reason" in message:
+        return f"dead letter at {message.get('source')}/{message.get('partition')}/{message.get('offset')}: " + str(
+            message["reason"]
+        )
+    if "labels" in message and "model" in message and "source" in message:
+        return f"{message['model']} answers {_probabilities(message)}"
+    if "learners" in message:
+        scores = [
+            f"{name} micro-F1 {metrics['micro_f1']:.3f}"
+            for name, metrics in message["learners"].items()
+            if metrics.get("micro_f1") is not None
+        ]
+        return f"after {message.get('event'):,} events: {', '.join(scores)}"
+    if "kind" in message:
+        rest = {key: value for key, value in message.items() if key not in ("kind", "event", "model")}
+        return f"{message.get('model') or 'stream'}: {message['kind']} at event {message.get('event'):,} {rest}"
+    if "x" in message or "payload" in message:
+        what = f"{len(message['x'])} features" if "x" in message else "payload"
+        return f"event of {what}, labels {_names(message.get('y'))}"
+    return f"labels {_names(message.get('y'))}" if "y" in message else str(message)[:200]
+
+
+def _probabilities(message: dict[str, Any]) -> str:
+    proba = message.get("proba") or {}
+    words = [f"{label} {proba[str(label)]:.2f}" if str(label) in proba else str(label) for label in message["labels"]]
+    more = f" and {len(words) - _SHOWN_LABELS} more" if len(words) > _SHOWN_LABELS else ""
+    return (", ".join(words[:_SHOWN_LABELS]) or "no label") + more
+
+
+def _names(y: Any) -> str:
+    if y is None:
+        return "not known"
+    if isinstance(y, dict):
+        return ", ".join(f"{name} {'yes' if value else 'no'}" for name, value in y.items()) or "none"
+    return ", ".join(map(str, y)) or "none"

@@ -1,0 +1,245 @@
+"""Events and their labels from two topics, in one order that a replay repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from streams.batch import COMPLETE, PARTIAL, Batch, DeadLetter, Schema
+from streams.source import Changes, DecodeError, Position
+from streams.text_source import OnError
+from streams.topics.client import PATIENCE_S, Record
+from streams.topics.source import KafkaSource, PartitionSource, TopicPartitions
+
+Part = PartitionSource | KafkaSource
+
+
+class _Message(msgspec.Struct, forbid_unknown_fields=True):
+    id: str | int | None = None
+    y: list[str | int] | dict[str, bool | None] | None = None
+    ts: int | None = None
+
+
+_decode = msgspec.json.Decoder(_Message, strict=True).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What became known of the event of a key: labels present, of those known if not all; None: forget the event."""
+
+    key: str
+    time: int
+    present: list[int] | None
+    known: list[int] | None = None
+
+    @property
+    def state(self) -> int:
+        """How much is known."""
+        return COMPLETE if self.known is None else PARTIAL
+
+
+@dataclass(slots=True)
+class Labels:
+    """Messages of the label topic, in order."""
+
+    labels: list[Label] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class JoinedSource:
+    """Events as batches and labels as `Labels`, merged by time; see `streams.source.Source`.
+
+    Parameters
+    ----------
+    events, labels
+        The same partition of two topics, or all partitions of each. A message of ``labels`` is ``{"id": "e1", "y":
+        [...]}`` as of the wire format, its ``id`` that of the event, else the record's key.
+    on_error
+        What a message of ``labels`` does that cannot be read.
+
+    Notes
+    -----
+    Messages come by (time of the record, events before labels), as far as both topics have a next one, or one has been
+    read to its end as the broker last told it. Topics that are there give the same order each time. While both grow, a
+    label that is written late, with a time that has passed, comes when it comes: predictions do not wait for labels
+    that nobody has sent.
+    """
+
+    def __init__(self, events: Part, labels: Part, *, on_error: OnError = "skip") -> None:
+        self._events, self._labels, self._on_error = events, labels, on_error
+
+    @property
+    def name(self) -> str:
+        """That of the events."""
+        return self._events.name
+
+    @property
+    def schema(self) -> Schema:
+        """Names of the columns; labels that are late belong to it, too."""
+        return self._events.schema
+
+    @property
+    def n_events(self) -> int | None:
+        """Not known."""
+        return None
+
+    def next_batch(self, max_events: int = 256, timeout: float | None = None) -> Any:
+        """Events, or labels, that come next; None when both topics are read to the ends that were set."""
+        for part in (self._events, self._labels):
+            part.begin()
+        if self._events.exhausted and self._labels.exhausted:
+            return None
+        found = self._next(max_events)
+        if found is None and timeout != 0:
+            for part in (self._events, self._labels):
+                if isinstance(part, KafkaSource):
+                    part.fetch((PATIENCE_S if timeout is None else timeout) / 2)
+            found = self._next(max_events)
+        return self._events.collect(lambda head: False, 1) if found is None else found
+
+    def _next(self, most: int) -> Batch | Labels | None:
+        event, label = self._events.head(), self._labels.head()
+        if event is None and not (self._events.exhausted or self._events.at_known_end):
+            return None
+        if label is None and not (self._labels.exhausted or self._labels.at_known_end):
+            return None
+        if event is not None and (label is None or _time(event) <= _time(label)):
+            return self._events.collect(_up_to(None if label is None else _time(label)), most)
+        if label is not None:
+            return self._read_labels(None if event is None else _time(event), most)
+        return None
+
+    def _read_labels(self, before: int | None, most: int) -> Labels:
+        found = Labels()
+        while len(found) + len(found.dead) < most:
+            part = self._labels.first()
+            if part is None or (before is not None and _time(part.records[0]) >= before):
+                break
+            record = part.records[0]
+            try:
+                found.labels.append(_label(record, self.schema))
+            except ValueError as error:
+                if self._on_error == "fail":
+                    if found.labels:
+                        break
+                    raise DecodeError(part.name, str(error), offset=record.offset) from None
+                raw = record.value or b""
+                found.dead.append(DeadLetter(part.topic, record.offset, str(error), raw, partition=part.partition))
+            part.advance(0, whole=True)
+        return found
+
+    def position(self) -> Position:
+        """Where the next event and the next label will be read."""
+        return {**self._events.position(), "labels": self._labels.position()}
+
+    def resume(self, position: Position) -> None:
+        """Go to where ``position`` was taken."""
+        self._events.resume(position)
+        self._labels.resume(position["labels"])
+
+    def close(self) -> None:
+        """Let go of both."""
+        self._events.close()
+        self._labels.close()
+
+
+class JoinedTopic:
+    """A topic of events and one of labels, partition by partition; see `streams.source.Topic`.
+
+    Parameters
+    ----------
+    events
+        Says whose partitions are whose.
+    labels
+        Has as many partitions, and labels in that of their event. It is read without a group.
+
+    Raises
+    ------
+    ValueError
+        The numbers of partitions differ.
+    """
+
+    def __init__(self, events: TopicPartitions, labels: TopicPartitions) -> None:
+        if len(events.partitions) != len(labels.partitions):
+            raise ValueError(
+                f"{labels.name}: a topic of labels must have as many partitions as that of events, "
+                f"{len(events.partitions)}, got {len(labels.partitions)}"
+            )
+        self._events, self._labels = events, labels
+
+    @property
+    def name(self) -> str:
+        """That of the events."""
+        return self._events.name
+
+    def poll(self, timeout: float, release: Callable[[list[int]], None]) -> Changes:
+        """Fetch what has come of both; see `streams.source.Topic.poll`."""
+        self._labels.poll(timeout / 2, lambda partitions: None)
+        changes = self._events.poll(timeout / 2, release)
+        for partition in self._labels.in_hand - self._events.in_hand - set(changes.assigned):
+            self._labels.let_go(partition)
+        return changes
+
+    def source(self, partition: int) -> JoinedSource:
+        """The events and labels of a partition."""
+        return JoinedSource(self._events.source(partition), self._labels.source(partition))
+
+    def commit(self, positions: Mapping[int, Position]) -> None:
+        """Tell the group of the events."""
+        self._events.commit(positions)
+
+    def lag(self, partition: int) -> int | None:
+        """Events that have come and were not read."""
+        return self._events.lag(partition)
+
+    def close(self) -> None:
+        """Leave; may be called twice."""
+        self._events.close()
+        self._labels.close()
+
+
+def _time(record: Record) -> int:
+    return record.timestamp or 0
+
+
+def _up_to(last: int | None) -> Callable[[Record], bool]:
+    return (lambda record: True) if last is None else (lambda record: _time(record) <= last)
+
+
+def _label(record: Record, schema: Schema) -> Label:
+    """What a message says; the schema grows only if all of it is right."""
+    key = None if record.key is None else record.key.decode("utf-8", "replace")
+    if record.value is None:
+        if key is None:
+            raise ValueError("a record without a value must have a key whose event it drops, found none")
+        return Label(key, _time(record), None)
+    try:
+        message = _decode(record.value)
+    except UnicodeDecodeError:
+        raise ValueError("a label must be UTF-8, found other bytes") from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(f'a label must be {{"id": …, "y": …}}, found: {error}') from None
+    name = key if message.id is None else str(message.id)
+    if name is None:
+        raise ValueError("a label must have the id of its event, or a record's key, found neither")
+    y = message.y
+    if y is None:
+        raise ValueError("a label must have y, found none")
+    time = _time(record) if message.ts is None else message.ts
+    if isinstance(y, Mapping):
+        ids = {schema.label_id(label): value for label, value in y.items()}
+        present = [label for label, value in ids.items() if value]
+        return Label(name, time, present, [label for label, value in ids.items() if value is not None])
+    if len(set(y)) < len(y):
+        raise ValueError(f"labels of an event must differ, found {y!r}")
+    return Label(name, time, _ids(y, schema))
+
+
+def _ids(names: Sequence[str | int], schema: Schema) -> list[int]:
+    return [schema.label_id(name) for name in names]

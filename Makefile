@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-deep test-all bench lint clean
+.PHONY: demo test test-deep test-all bench kafka kafka-demo lint clean
 
 demo: .venv/compiled
 	$(BIN)/ihomer evaluate --data yeast --learner ihomer,linear --out demo-report
@@ -22,6 +22,13 @@ test-all: .venv/tests lint
 
 bench: .venv/tests
 	for suite in $$($(BIN)/python -m benchmarks --list --names); do $(BIN)/python -m benchmarks $$suite || exit 1; done
+
+# A broker on loopback until Ctrl-C; the first time its jars are fetched by Maven.
+kafka: .venv/tests
+	$(BIN)/python -m benchmarks.broker
+
+kafka-demo: .venv/tests
+	$(BIN)/python -m benchmarks.broker.demo
 
 lint: .venv/tests
 	$(BIN)/ruff check

@@ -21,6 +21,7 @@ SUITES = {
     "ablation": "benchmarks.ablation",
     "accuracy": "benchmarks.accuracy",
     "drift": "benchmarks.drift",
+    "kafka": "benchmarks.kafka",
     "speed": "benchmarks.speed",
 }
 """Name of a suite to the module that defines it."""

@@ -190,6 +190,8 @@ class Cluster:
             f"controller.quorum.voters={voters}",
             f"log.dirs={self._node_folder(node) / 'data'}",
             "num.partitions=4",
+            # Events here have times of their own, some of which are years ago.
+            "log.retention.ms=-1",
             f"default.replication.factor={replication}",
             f"min.insync.replicas={in_sync}",
             "group.initial.rebalance.delay.ms=0",

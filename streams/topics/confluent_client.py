@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NoReturn
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -11,6 +13,8 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 from streams.source import TakenOverError
 from streams.topics.address import Address
 from streams.topics.client import PATIENCE_S, KafkaUnavailableError, LostPositionError, Outgoing, Record
+
+_logger = logging.getLogger("ihomer.kafka")
 
 _SECURITY = {
     "security_protocol": "security.protocol",
@@ -34,7 +38,7 @@ def _settings(address: Address) -> dict[str, Any]:
     return {
         "bootstrap.servers": ",".join(address.servers),
         "client.id": address.options.get("client", "ihomer"),
-        "log_level": 0,
+        "logger": _logger,
         "reconnect.backoff.max.ms": 5000,
         **security,
     }
@@ -42,6 +46,15 @@ def _settings(address: Address) -> dict[str, Any]:
 
 def _fail(address: Address, what: str, error: KafkaException) -> NoReturn:
     raise KafkaUnavailableError(f"{address}: {what} must work, got {error.args[0].str()}") from error
+
+
+def _partitions(address: Address, topics: Mapping[str, Any]) -> list[int]:
+    """Numbers of the partitions of a topic among all that a cluster has."""
+    topic = topics.get(address.topic)
+    if topic is None or topic.error is not None or not topic.partitions:
+        others = ", ".join(sorted(topics)[:20]) or "no topics at all"
+        raise KafkaUnavailableError(f"{address}: topic must exist, found {others}")
+    return sorted(topic.partitions)
 
 
 class ConfluentConsumer:
@@ -84,11 +97,7 @@ class ConfluentConsumer:
             found = self._consumer.list_topics(timeout=PATIENCE_S).topics
         except KafkaException as error:
             _fail(self._address, "connecting", error)
-        topic = found.get(self._topic)
-        if topic is None or topic.error is not None or not topic.partitions:
-            others = ", ".join(sorted(found)[:20]) or "no topics at all"
-            raise KafkaUnavailableError(f"{self._address}: topic must exist, found {others}")
-        return sorted(topic.partitions)
+        return _partitions(self._address, found)
 
     def join(
         self,
@@ -211,7 +220,6 @@ class ConfluentProducer:
             "linger.ms": 5,
             "compression.type": "lz4",
             "message.max.bytes": 1 << 24,
-            "allow.auto.create.topics": "partitions" in address.options,
         }
         if transactional_id is not None:
             settings |= {"transactional.id": transactional_id, "transaction.timeout.ms": 60_000}
@@ -232,11 +240,8 @@ class ConfluentProducer:
 
     def partitions(self) -> int:
         """How many partitions the topic has."""
-        found = self._do("asking for the topic", self._producer.list_topics, self._address.topic, PATIENCE_S)
-        topic = found.topics.get(self._address.topic)
-        if topic is None or topic.error is not None or not topic.partitions:
-            raise KafkaUnavailableError(f"{self._address}: topic must exist, found none of this name")
-        return len(topic.partitions)
+        found = self._do("connecting", partial(self._producer.list_topics, timeout=PATIENCE_S))
+        return len(_partitions(self._address, found.topics))
 
     def send(self, record: Outgoing) -> None:
         """Hand over a record; a failure comes to light later."""
@@ -264,7 +269,10 @@ class ConfluentProducer:
 
     def flush(self) -> None:
         """Wait until everything handed over is acknowledged."""
-        left = self._producer.flush(PATIENCE_S)
+        try:
+            left = self._producer.flush(PATIENCE_S)
+        except SystemError as error:  # so does a producer that has been fenced
+            raise KafkaUnavailableError(f"{self._address}: writing must work, got a producer that failed") from error
         failed, self._failed = self._failed, []
         if failed:
             _fail(self._address, "writing", KafkaException(failed[0]))

@@ -198,12 +198,12 @@ class ArrowDecoder:
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
         self._parts: list[Batch] = []
-        self._last: tuple[int, Batch] | None = None
+        self._last: tuple[Record, Batch] | None = None
 
     def decode(self, record: Record, skip: int, most: int) -> int:
         """Take in events of a record."""
-        if self._last is None or self._last[0] != record.offset:
-            self._last = (record.offset, _from_arrow(record, self._schema))
+        if self._last is None or self._last[0] is not record:
+            self._last = (record, _from_arrow(record, self._schema))
         whole = self._last[1]
         self._parts.append(whole[skip : skip + most])
         return len(whole)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -202,10 +202,12 @@ class PythonProducer:
         self._address, self._id = address, transactional_id
         settings = _settings(address) | {
             "acks": "all",
-            "allow_auto_create_topics": "partitions" in address.options,
+            "allow_auto_create_topics": False,
             "max_request_size": _LARGEST,
             "max_block_ms": _PATIENCE_MS,
             "linger_ms": 5,
+            # The broker is still ending a transaction when the next one begins, and asks for another try.
+            "retry_backoff_ms": 10,
             "compression_type": "lz4",
         }
         if transactional_id is not None:
@@ -230,11 +232,12 @@ class PythonProducer:
 
     def partitions(self) -> int:
         """How many partitions the topic has."""
-        with self._told("asking for the topic"):
-            found = self._producer.partitions_for(self._address.topic)
-        if not found:
-            raise KafkaUnavailableError(f"{self._address}: topic must exist, found none of this name")
-        return len(found)
+        # The producer would have the broker make the topic.
+        consumer = PythonConsumer(self._address.alone())
+        try:
+            return len(consumer.partitions())
+        finally:
+            consumer.close()
 
     def send(self, record: Outgoing) -> None:
         """Hand over a record; a failure comes to light later."""
@@ -292,4 +295,10 @@ class PythonProducer:
 
     def close(self) -> None:
         """Let go without waiting for what was not flushed."""
-        self._producer.close(timeout=0)
+        try:
+            self._producer.close(timeout=0)
+        except KafkaError:
+            # It refuses to while records wait, which its thread gives up here.
+            self._producer._sender.force_close()
+            with suppress(KafkaError):
+                self._producer.close(timeout=1)

@@ -88,13 +88,6 @@ class KafkaSink:
         """What to call the sink in errors."""
         return str(self._address)
 
-    @property
-    def guarantee(self) -> str:
-        """What readers can rely on."""
-        if self._exact:
-            return "exactly once for readers of committed records (isolation.level=read_committed)"
-        return "at least once; the field source tells repeated messages apart"
-
     def write(self, messages: Sequence[bytes]) -> None:
         """Append messages; those that are in the topic already are dropped."""
         dropped = min(self._there, len(messages))

@@ -145,6 +145,7 @@ class TopicPartitions:
         """Leave the group; may be called twice."""
         if not self._closed:
             self._closed = True
+            self._release = lambda partitions: None
             self._consumer.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from threading import Event
 from typing import Any
@@ -13,6 +14,10 @@ from ihomer.evaluation.metrics import MultiLabelMetrics
 from ihomer.progress import NoProgress, Progress
 from streams.batch import Schema
 from streams.source import Source, TakenOverError, Topic
+
+
+_TURN_S = 0.05
+"""How long a partition is worked on before the next one has its turn."""
 
 
 class Pipeline:
@@ -118,9 +123,15 @@ class Pipeline:
         self.progress.note(f"{self.topic.name}: partition {partition} is ours, after {engine.counts.read:,} events")
 
     def _step(self, partition: int) -> bool:
-        """Whether the partition had events."""
-        engine = self.engines[partition]
-        return False if engine.ended else bool(self._guarded(partition, lambda engine: engine.step(0.0)))
+        """Whether the partition had events; some of what waits is taken, so that others have their turn."""
+        until = time.monotonic() + _TURN_S
+        took = False
+        while time.monotonic() < until:
+            engine = self.engines.get(partition)
+            if engine is None or engine.ended or not self._guarded(partition, lambda engine: engine.step(0.0)):
+                break
+            took = True
+        return took
 
     def _release(self, partitions: list[int]) -> None:
         """Leave partitions to others: what was read from them is done with, durable and told."""

@@ -19,7 +19,7 @@ from ihomer.progress import Progress
 from ihomer.runs import keep, label_join, make_learners, stopping, warm
 from streams.opening import open_partition_sink, open_topic
 from streams.source import Sink, Source, Topic
-from streams.topics.address import Address
+from streams.topics.address import Address, is_topic
 from streams.topics.joining import JoinedTopic
 from streams.topics.sink import KafkaSink, Role
 
@@ -45,10 +45,27 @@ def run_topic(plan: RunPlan, progress: Progress) -> Result:
             pipeline.on_round = operations.beat
             progress.note(f"metrics at http://127.0.0.1:{operations.port}/metrics")
         closing.callback(pipeline.close)
+        progress.note(guarantee(plan))
         ended = pipeline.run()
         result.runs += _found(pipeline, ended)
     keep(result, plan)
+    if not ended and not result.runs:
+        raise KeyboardInterrupt  # a member to which no partition had fallen was stopped
     return result
+
+
+def guarantee(plan: RunPlan) -> str:
+    """What holds for state and answers when a process of this plan dies."""
+    if plan.checkpoint is None:
+        return "no checkpoints: a process that dies begins anew"
+    state = "state: every event exactly once"
+    if plan.predictions is None:
+        return state
+    if not is_topic(plan.predictions) or Address.parse(plan.predictions).directory is not None:
+        return f"{state}; answers: exactly once, files being cut back to the checkpoint"
+    if Address.parse(plan.predictions).get("delivery") == "exactly-once":
+        return f"{state}; answers: exactly once for readers with isolation.level=read_committed"
+    return f"{state}; answers: at least once, repeated ones having the same field source"
 
 
 def _topic(plan: RunPlan) -> Topic:
@@ -94,9 +111,12 @@ def _engine(plan: RunPlan, source: Source, partition: int, progress: Progress) -
         join=label_join(plan, len(tracks)),
         learn=not plan.no_learn,
         outputs=Outputs(
-            sink(plan.predictions), sink(plan.dead_letters), sink(plan.events_sink), sink(plan.metrics_sink)
+            sink(plan.predictions, "packed"),
+            sink(plan.dead_letters, "dead-letters"),
+            sink(plan.events_sink),
+            sink(plan.metrics_sink),
         ),
-        store=None if plan.checkpoint is None else CheckpointStore(plan.checkpoint / f"partition-{partition:04d}"),
+        store=store,
         checkpoint_every=plan.checkpoint_every,
         checkpoint_s=plan.checkpoint_seconds or _CHECKPOINT_S,
         metrics_every=plan.metrics_every,

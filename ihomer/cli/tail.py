@@ -40,8 +40,8 @@ def tail(
         raise UsageError(f"S must be a topic or a file, got {where!r}")
     screen = console()
     for place, value in found:
-        for line in [value.decode("utf-8", "replace")] if as_json else _readable(place, value):
-            screen.print(line, markup=False, highlight=False, soft_wrap=True)
+        line = value.decode("utf-8", "replace") if as_json else f"{place}  {_readable(value)}"
+        screen.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _of_file(path: Path, last: int) -> Iterator[tuple[str, bytes]]:
@@ -56,7 +56,7 @@ def _of_file(path: Path, last: int) -> Iterator[tuple[str, bytes]]:
             line = reader.buffer[reader.start : end].tobytes()
             reader.advance(end - reader.start, 1)
             number += 1
-            lines.append((str(number), line.rstrip(b"\r\n")))
+            lines += [(str(number), message) for message in _messages(line.rstrip(b"\r\n"))]
     finally:
         reader.close()
     yield from lines
@@ -84,13 +84,30 @@ def _of_topic(where: str, last: int, follow: bool) -> Iterator[tuple[str, bytes]
                     if pending and record.offset < ends[partition]:
                         held.append((record.timestamp or 0, partition, record))
                     else:
-                        yield f"{partition}/{record.offset}", _value(record)
+                        yield from _told(partition, record)
             if pending and all(consumer.position(partition) >= end for partition, end in ends.items()):
                 pending = False
-                for _, partition, record in sorted(held, key=lambda entry: (entry[0], entry[1], entry[2].offset)):
-                    yield f"{partition}/{record.offset}", _value(record)
+                ordered = sorted(held, key=lambda entry: (entry[0], entry[1], entry[2].offset))
+                told = [message for _, partition, record in ordered for message in _told(partition, record)]
+                yield from told[max(0, len(told) - last) :]
     finally:
         consumer.close()
+
+
+def _told(partition: int, record: Any) -> list[tuple[str, bytes]]:
+    return [(f"{partition}/{record.offset}", message) for message in _messages(_value(record))]
+
+
+def _messages(value: bytes) -> list[bytes]:
+    """The messages of a record that holds an array of them, else the one that it is."""
+    import msgspec
+
+    if not value.startswith(b"["):
+        return [value]
+    try:
+        return [bytes(message) for message in msgspec.json.decode(value, type=list[msgspec.Raw])]
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return [value]
 
 
 def _value(record: Any) -> bytes:
@@ -105,16 +122,14 @@ def _value(record: Any) -> bytes:
     return value
 
 
-def _readable(place: str, value: bytes) -> Iterator[str]:
+def _readable(value: bytes) -> str:
     import msgspec
 
     try:
-        found = msgspec.json.decode(value)
+        message = msgspec.json.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        yield f"{place}  {len(value)} bytes {value[:60]!r}"
-        return
-    for message in found if isinstance(found, list) else [found]:
-        yield f"{place}  {_line(message) if isinstance(message, dict) else str(message)[:200]}"
+        return f"{len(value)} bytes {value[:60]!r}"
+    return _line(message) if isinstance(message, dict) else str(message)[:200]
 
 
 def _line(message: dict[str, Any]) -> str:

@@ -15,7 +15,6 @@ from ihomer.progress import NoProgress, Progress
 from streams.batch import Schema
 from streams.source import Source, TakenOverError, Topic
 
-
 _TURN_S = 0.05
 """How long a partition is worked on before the next one has its turn."""
 

@@ -154,8 +154,9 @@ def _bare_loop(source: str, sink: str, clock: Clock) -> None:
         first, ends[partition] = consumer.bounds(partition)
         consumer.seek(partition, first)
     watch, n_events = _Stopwatch(), 0
+    most = 2000 if address.get("format") == "json" else 2000 // _PER_RECORD
     while any(consumer.position(partition) < end for partition, end in ends.items()):
-        for partition, records in consumer.poll(0.5, 2000).items():
+        for partition, records in consumer.poll(0.5, most).items():
             for record in records:
                 n_events += decoder.decode(record, 0, 1 << 30)
                 producer.send(Outgoing(record.value, partition))

@@ -373,7 +373,9 @@ def label_names(batch: Batch, i: int) -> Any:
 
 def _shortest(values: NDArray[np.float32]) -> list[float]:
     """Doubles with the fewest digits that are these floats."""
-    shortest: list[float] = values.astype(np.float32).astype("U32").astype(np.float64).tolist()
+    import pyarrow as pa
+
+    shortest: list[float] = pa.array(values.astype(np.float32)).cast(pa.string()).cast(pa.float64()).to_pylist()
     return shortest
 
 

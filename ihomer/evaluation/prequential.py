@@ -30,6 +30,9 @@ from streams.source import Source
 _POINTS = 200
 """Points that a curve of known length gets."""
 
+_SPACING = 256
+"""Events between two points of a curve of unknown length, to begin with."""
+
 _LABEL_CURVES = 100
 """Labels whose calibration curve is kept, those that were present most often."""
 
@@ -172,7 +175,7 @@ def make_tracks(
     """A track for every learner, and for the two baselines unless a learner has their name; ``silent`` are those whose
     answers are not written."""
     lengths = [length for length in (source.n_events, max_events) if length is not None]
-    spacing = max(1, math.ceil(min(lengths) / _POINTS)) if lengths else 64
+    spacing = max(1, math.ceil(min(lengths) / _POINTS)) if lengths else _SPACING
     rivals: dict[str, Learner] = {"no-change": NoChangeClassifier(), "majority": MajorityClassifier()}
     everyone = {**models, **{name: model for name, model in rivals.items() if baselines and name not in models}}
     return [
@@ -191,7 +194,7 @@ def make_tracks(
     ]
 
 
-def digest(source: Source) -> str | None:
+def digest(source: Any) -> str | None:
     """SHA-256 of the file that a source reads, or None where it reads none."""
     path = getattr(source, "path", None)
     if path is None or not Path(path).is_file():

@@ -233,10 +233,13 @@ def _from_arrow(record: Record, schema: Schema) -> Batch:
         if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
             raise ValueError(f"feature {name!r} must be numbers, found {kind}")
     n = len(table)
-    values = [table[name].cast(pa.float32()).to_numpy(zero_copy_only=False) for name in names]
-    for name, column in zip(names, values, strict=True):
-        if np.isinf(column).any():
-            raise ValueError(f"feature {name!r} must be finite, found infinity")
+    values = np.empty((n, len(names)), np.float32)
+    for place, name in enumerate(names):
+        column = table[name]
+        values[:, place] = (column if pa.types.is_float32(column.type) else column.cast(pa.float32())).to_numpy()
+    if np.isinf(values).any():
+        name = names[int(np.isinf(values).any(0).argmax())]
+        raise ValueError(f"feature {name!r} must be finite, found infinity")
     labels = table["y"].to_pylist() if "y" in table.column_names else [None] * n
     for i, present in enumerate(labels):
         if present is not None and (not isinstance(present, list) or len(set(present)) < len(present)):
@@ -248,8 +251,7 @@ def _from_arrow(record: Record, schema: Schema) -> Batch:
     for column in columns:
         schema.decide(column, NUMERIC)
     x = np.full((n, schema.n_features), np.nan, np.float32)
-    for column, numbers in zip(columns, values, strict=True):
-        x[:, column] = numbers
+    x[:, columns] = values
     key = _text(record.key)
     return Batch(
         schema,

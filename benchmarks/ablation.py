@@ -1,11 +1,13 @@
-"""What each part of iHOMER is worth: the default beside itself with one part left out, over the published sets.
+"""What each part of iHOMER is worth, over the published sets.
 
-The label hierarchy takes no part in answers, so there is nothing of it to leave out.
+The default stands beside itself with one part left out. Its label hierarchy takes no part in answers; what clusters are
+worth is asked of paper mode, where each has a learner of its own: beside one learner for all labels, random clusters of
+the same sizes, and clusters that stay what they were after a tenth of the stream.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from statistics import mean
 from typing import Any
@@ -16,16 +18,20 @@ from benchmarks.tables import table
 from ihomer import IHOMERClassifier, evaluate
 from ihomer.evaluation.result import METRICS, SHOWN
 from ihomer.experts import EXPERTS
+from ihomer.partition import shuffled
+from learners import KNNClassifier, LinearClassifier
+from learners.base import Learner
+from streams.batch import Name
+from streams.opening import open_source
 from streams.registry import fetch
 
-DEFAULT = "default"
-
 VARIANTS: dict[str, dict[str, Any]] = {
-    DEFAULT: {},
+    "default": {},
     **{f"without {name}": {"experts": [other for other in EXPERTS if other != name]} for name in EXPERTS},
     "without the labels' past": {"temporal": False},
     "without label sets": {"joint": False},
     "without watching its loss": {"detector": None},
+    "with a linear model a cluster": {"local_per_cluster": True},
     **{f"for {goal}": {"optimise": goal} for goal in ("f1", "subset", "hamming")},
 }
 """What is measured, and the parameters that make it."""
@@ -34,52 +40,120 @@ ORDERS = (1, 2, 3)
 """Seeds of the shuffled orders in which the default goes through every set too."""
 
 
+LOCALS: dict[str, Learner] = {"linear": LinearClassifier(), "kNN, label sets": KNNClassifier(mode="powerset")}
+"""Local learners of paper mode: one to which every label is a problem of its own, and one that sees label sets."""
+
+FROZEN_AFTER = 0.1
+"""Share of a stream after which frozen clusters stay what they are."""
+
+
+class RandomClusters(IHOMERClassifier):
+    """Paper mode with random clusters of the sizes of the hierarchy's, drawn anew when it splits or merges one."""
+
+    def __init__(self, local: Learner | None = None, *, seed: int = 1) -> None:
+        super().__init__(local, mode="paper", seed=seed)
+        self._drawn: list[list[Name]] = []
+        self._changes = 0
+
+    def _partition(self) -> list[list[Name]]:
+        changes = sum(event["kind"] in ("split", "merge") for event in self._hierarchy.events)
+        if changes > self._changes:
+            names, self._changes = self._names(), changes
+            drawn = shuffled(self._hierarchy.clusters, self.seed, changes)
+            self._drawn = [[names[label] for label in cluster] for cluster in drawn]
+        # Labels born since then are in no cluster and stay with the learner that they came to.
+        return self._drawn or super()._partition()
+
+
+class FrozenClusters(IHOMERClassifier):
+    """Paper mode whose hierarchy makes no test after so many events."""
+
+    def __init__(self, local: Learner | None = None, *, after: int = 0) -> None:
+        super().__init__(local, mode="paper")
+        self.after = after
+        self._hierarchy.frozen_after = after
+
+
+SCHEMES: dict[str, Callable[[Learner, int], Learner]] = {
+    "one learner": lambda local, n_events: local.clone(),
+    "random clusters": lambda local, n_events: RandomClusters(local),
+    "clusters of the first tenth": lambda local, n_events: FrozenClusters(local, after=int(FROZEN_AFTER * n_events)),
+    "clusters": lambda local, n_events: IHOMERClassifier(local, mode="paper"),
+    "clusters, replaced as published": lambda local, n_events: IHOMERClassifier(
+        local, mode="paper", replacement="immediate"
+    ),
+}
+"""Which labels share a learner, and what makes it of a local learner and the length of the stream."""
+
+
 def cells() -> list[Cell]:
-    """One cell a set that has published rows, one attempt a variant: all are deterministic."""
-    known = published(SHOWN[0])
+    """Two cells a set that has published rows, one attempt a variant: all are deterministic."""
+    sets = [name for name in SETS if name in published(SHOWN[0])]
     return [
-        Cell("sets", name, partial(_build, name), metrics=SHOWN, repeats=1, quick=name in SMALL)
-        for name in SETS
-        if name in known
+        Cell(group, name, partial(build, name), metrics=SHOWN, repeats=1, quick=name in SMALL)
+        for group, build in (("sets", _build), ("clusters", _build_clusters))
+        for name in sets
     ]
 
 
 def _build(data: str, setting: Setting) -> Sequence[Contestant]:
     fetch(data)
-    sides = [Contestant(name, partial(_evaluate, data, settings, None)) for name, settings in VARIANTS.items()]
-    return sides + [Contestant(_shuffled(seed), partial(_evaluate, data, {}, seed)) for seed in ORDERS]
+
+    def made(settings: Mapping[str, Any]) -> Learner:
+        return IHOMERClassifier(**settings)
+
+    sides = [
+        Contestant(name, partial(_evaluate, data, partial(made, settings), None)) for name, settings in VARIANTS.items()
+    ]
+    return sides + [Contestant(_shuffled(seed), partial(_evaluate, data, IHOMERClassifier, seed)) for seed in ORDERS]
+
+
+def _build_clusters(data: str, setting: Setting) -> Sequence[Contestant]:
+    fetch(data)
+    n_events = open_source(data).n_events
+    assert n_events is not None, "a published set knows how many events it has"
+    return [
+        Contestant(f"{learner}: {scheme}", partial(_evaluate, data, partial(make, local, n_events), None))
+        for learner, local in LOCALS.items()
+        for scheme, make in SCHEMES.items()
+    ]
 
 
 def _shuffled(seed: int) -> str:
     return f"shuffled, seed {seed}"
 
 
-def _evaluate(data: str, settings: Mapping[str, Any], shuffle: int | None, clock: Clock) -> Quality:
-    model = IHOMERClassifier(**settings)
-    (run,) = evaluate(data, {"ihomer": model}, baselines=False, shuffle=shuffle, further_metrics=False).runs
+def _evaluate(data: str, make: Callable[[], Learner], shuffle: int | None, clock: Clock) -> Quality:
+    (run,) = evaluate(data, {"ihomer": make()}, baselines=False, shuffle=shuffle, further_metrics=False).runs
     n_events = run.counts["scored"]
     clock.report(run.time["wall_s"] / n_events, n_events)
     return {name: run.metrics[name] for name in SHOWN}
 
 
 def tables(result: Mapping[str, Any]) -> dict[str, str]:
-    """Means over the sets, a variant a row, and how long it takes beside the default."""
-    measured = [cell for cell in result["cells"] if cell["contestants"]]
+    """Means over the sets, a variant a row, and how long it takes beside the first."""
+    groups = {"variants": ("sets", "the default's"), "clusters": ("clusters", "that of one linear learner")}
+    made = {name: _means(result, group, first) for name, (group, first) in groups.items()}
+    return {name: text for name, text in made.items() if text}
+
+
+def _means(result: Mapping[str, Any], group: str, first: str) -> str:
+    measured = [cell for cell in result["cells"] if cell["group"] == group and cell["contestants"]]
     sets = [{side["name"]: side for side in cell["contestants"]} for cell in measured]
     if not sets:
-        return {}
+        return ""
     rows = []
     for name in sets[0]:
         if any(sides[name]["status"] != "ok" for sides in sets):
             continue
         means = {key: mean(sides[name]["quality"][key] for sides in sets) for key in SHOWN}
         total = sum(means[key] if METRICS[key].better == "higher" else -means[key] for key in SHOWN)
-        cost = mean(sides[name]["best"] / sides[DEFAULT]["best"] for sides in sets)
+        cost = mean(sides[name]["best"] / next(iter(sides.values()))["best"] for sides in sets)
         rows.append([name, *(METRICS[key].text(means[key]) for key in SHOWN), f"{total:.4f}", f"{cost:.2f}"])
     names = ", ".join(cell["workload"] for cell in measured)
     note = (
-        f"Means over {len(sets)} sets: {names}. Sum: the gains less Hamming loss. Time: an event's, as a share of the "
-        "default's, one attempt."
+        f"Means over {len(sets)} sets: {names}. Sum: the gains less Hamming loss. Time: an event's, as a share of "
+        f"{first}, one attempt."
     )
     header = ["variant", *(METRICS[key].title for key in SHOWN), "sum", "time"]
-    return {"variants": f"{note}\n\n{table(header, rows, texts=('variant',))}"}
+    return f"{note}\n\n{table(header, rows, texts=('variant',))}"

@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from ihomer.cluster_learners import REPLACEMENTS, ClusterLearners
 from ihomer.decision import OBJECTIVES, Decision
 from ihomer.detectors import LOSS, AnyDetector, fresh, of_losses
 from ihomer.detectors import evidence as evidence_of
@@ -19,7 +20,6 @@ from ihomer.hierarchy import LabelHierarchy
 from ihomer.joint import LabelSetJoint, Likely
 from ihomer.stack import FEATURES, Evidence, Stack
 from learners.base import Learner, State
-from learners.linear import LinearClassifier
 from streams.batch import Batch, Name, Prediction, Rows
 
 CHUNK = 64
@@ -33,12 +33,19 @@ class IHOMERClassifier(Learner):
     ----------
     local
         A further expert: any learner of the contract with probabilities, of which a fresh copy is taken. None: there is
-        none. In paper mode it answers alone; None is `learners.linear.LinearClassifier` there.
+        none. In paper mode copies of it answer alone, one a cluster; None is `learners.linear.LinearClassifier` there.
+        An `ihomer.cluster_learners.ClusterLearners` is taken as it is, with its own parameters, in either mode.
     optimise
         What answers are chosen for: ``"balanced"``, ``"f1"``, ``"subset"``, ``"hamming"``, or five weights, of subset
         accuracy, micro-F1, macro-F1, Hamming loss and example-F1.
     mode
-        ``"default"``, or ``"paper"``: the published hierarchy, and the local learner's own answers.
+        ``"default"``, or ``"paper"``: the published hierarchy, and the answers of a local learner for each cluster.
+    replacement
+        How labels come to the new learner of a cluster that has changed: ``"warm"``, once it is not worse, or
+        ``"immediate"``, as published; see `ihomer.cluster_learners.ClusterLearners`.
+    local_per_cluster
+        Default mode: whether there is a copy of ``local`` for each cluster (None: of a linear model) rather than one
+        for all labels. Labels in the cold bucket stay where they are.
     n_min, delta, half_life, support, min_size, max_size
         Of the `LabelHierarchy`, in labels and events.
     experts
@@ -62,8 +69,8 @@ class IHOMERClassifier(Learner):
     Attributes
     ----------
     events_
-        Structural events of the hierarchy (see there), with names in place of numbers, and alarms of the detector
-        (``kind`` is ``"loss"``).
+        Structural events of the hierarchy (see there), with names in place of numbers, alarms of the detector (``kind``
+        is ``"loss"``), and labels that have changed learners (``"hand-over"``).
 
     Raises
     ------
@@ -74,7 +81,8 @@ class IHOMERClassifier(Learner):
     -----
     Everything that concerns an event is computed once and shared by all labels; everything that concerns a label is a
     column, and clusters own columns. So a label that changes clusters takes along all that was learned about it, and
-    nothing starts anew at a restructuring. An event passes the parts in this order, each answering before it learns:
+    nothing starts anew at a restructuring, but for learners of single clusters, where there are any. An event passes
+    the parts in this order, each answering before it learns:
 
     1. `SharedRows`: inputs on a common scale;
     2. `NearestEvents` finds similar events in the window, and `Shortlist` says which labels are looked at;
@@ -91,6 +99,8 @@ class IHOMERClassifier(Learner):
     When the detector finds that answers have become worse, fresh copies of the ridge and the logistic expert start to
     learn beside the old ones, the stack may change its mind as quickly as at its start, and the label sets seen are
     forgotten. This happens after every ``CHUNK`` events at most, whatever batches come.
+
+    In paper mode the answer is the union of what the learners of all clusters say, and nothing else takes part in it.
 
     The order of the labels in a schema, and whether they are declared in it or found on the way, changes nothing. In
     partly labelled events only known cells teach; the joint learns from complete events alone, and the hierarchy takes
@@ -116,6 +126,8 @@ class IHOMERClassifier(Learner):
         optimise: str | Sequence[float] = "balanced",
         *,
         mode: str = "default",
+        replacement: str = "warm",
+        local_per_cluster: bool = False,
         n_min: int = 100,
         delta: float = 0.05,
         half_life: float | None = 1000.0,
@@ -135,7 +147,10 @@ class IHOMERClassifier(Learner):
         unknown = set(experts) - set(EXPERTS)
         if unknown:
             raise ValueError(f"experts must be among {', '.join(EXPERTS)}, got {', '.join(sorted(unknown))}")
+        if replacement not in REPLACEMENTS:
+            raise ValueError(f"replacement must be one of {', '.join(REPLACEMENTS)}, got {replacement!r}")
         self.local, self.optimise, self.mode, self.n_min, self.delta = local, optimise, mode, n_min, delta
+        self.replacement, self.local_per_cluster = replacement, local_per_cluster
         self.half_life, self.support, self.min_size, self.max_size = half_life, support, min_size, max_size
         self.experts, self.joint, self.temporal, self.window = experts, joint, temporal, window
         self.shortlist, self.detector, self.memory_budget, self.seed = shortlist, detector, memory_budget, seed
@@ -143,8 +158,10 @@ class IHOMERClassifier(Learner):
             mode, n_min, delta=delta, half_life=half_life, support=support,
             min_size=min_size, max_size=max_size, memory_budget=memory_budget,
         )  # fmt: skip
-        prototype = LinearClassifier() if local is None and mode == "paper" else local
-        self._experts = Experts(experts, None if prototype is None else prototype.clone(), window, shortlist)
+        one = None if local is None else local.clone()
+        if (mode == "paper" or local_per_cluster) and not isinstance(one, ClusterLearners):
+            one = ClusterLearners(one, replacement)
+        self._experts = Experts(experts, one, window, shortlist)
         self._columns = Columns()
         self._stack, self._joint = Stack(temporal), LabelSetJoint()
         self._decision = Decision(_objective(optimise))
@@ -165,7 +182,7 @@ class IHOMERClassifier(Learner):
     def explain_one(self, x: Mapping[Any, Any]) -> Explanation:
         """What decides the answer to the event ``x`` (feature to value): experts, neighbours and likely label sets.
 
-        Changes nothing. Not in paper mode, in which the local learner answers.
+        Changes nothing. Not in paper mode, in which the local learners answer.
 
         Raises
         ------
@@ -213,6 +230,10 @@ class IHOMERClassifier(Learner):
         start = 0
         while start < len(batch) or not parts:
             room = CHUNK - self._n_taught % CHUNK if learn else CHUNK
+            if self.mode == "paper":
+                room = self._hierarchy.until_test if learn else max(len(batch), 1)
+            elif learn and isinstance(self._experts.local, ClusterLearners):
+                room = min(room, self._hierarchy.until_test)
             parts.append(self._answer(batch[start : start + room], learn))
             start += room
         labels = Rows.concat([labels for labels, _ in parts])
@@ -224,6 +245,7 @@ class IHOMERClassifier(Learner):
     def _answer(self, batch: Batch, learn: bool) -> tuple[Rows, Rows]:
         """Labels and probabilities of the events of a chunk."""
         events = self._columns.admit(batch, self.schema_, learn)
+        told = len(self.events_)
         if self.mode == "paper":
             assert self._experts.local is not None
             said = run_learner(self._experts.local, batch, learn)
@@ -233,6 +255,8 @@ class IHOMERClassifier(Learner):
         if learn:
             self._n_taught += int(np.count_nonzero(events.taught))
             self._restructure(events)
+            if len(self.events_) > told + 1:  # what parts tell one after another, in the order of the stream
+                self.events_[told:] = sorted(self.events_[told:], key=lambda happened: int(happened["event"]))
         return answer
 
     def _combine(self, batch: Batch, events: Events) -> tuple[Rows, Rows]:
@@ -276,10 +300,22 @@ class IHOMERClassifier(Learner):
     def _restructure(self, events: Events) -> None:
         """Tell the hierarchy the label sets, and note what it made of them."""
         told = len(self._hierarchy.events)
-        sets = Rows(events.present_start, events.present)
-        self._hierarchy.update_many(sets.take(np.flatnonzero(events.taught)))
+        sets = Rows(events.present_start, events.present).take(np.flatnonzero(events.taught))
+        was_tested = len(sets) == self._hierarchy.until_test
+        self._hierarchy.update_many(sets)
         if len(self._hierarchy.events) > told:
             self.events_ += self._hierarchy.named_events(self._names(), told)
+        local = self._experts.local
+        if isinstance(local, ClusterLearners):
+            if was_tested:
+                local.restructure(self._partition())
+            self.events_ += local.events_
+            local.events_ = []
+
+    def _partition(self) -> list[list[Name]]:
+        """Label names of the clusters that have a learner each: all but the cold bucket."""
+        clusters = self.clusters_
+        return clusters[:-1] if self._hierarchy.cold else clusters
 
     def _get_state(self) -> State:
         parts = {"experts": self._experts.get_state(self.schema_)}

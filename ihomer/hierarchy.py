@@ -228,8 +228,14 @@ class LabelHierarchy:
             depth = {leaf: len(self._tree.ancestors(leaf)) for leaf in members}
             leaves = [(labels.tolist(), depth[leaf], int(parent[leaf])) for leaf, labels in members.items()]
             return unite_small(leaves, int(self._meta["least"][0]))
-        cold = self._tree.labels_of(COLD).tolist()
+        cold = self.cold
         return [labels.tolist() for labels in members.values()] + ([cold] if cold else [])
+
+    @property
+    def cold(self) -> list[int]:
+        """Label numbers in the cold bucket: those that are in no cluster, for want of support."""
+        labels: list[int] = self._tree.labels_of(COLD).tolist()
+        return labels
 
     def jaccard(self, a: int, b: int) -> float:
         """Share of the (decayed) events with either label that carry both; NaN where neither has been seen. In paper

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from ihomer.checkpoint import load as load
     from ihomer.checkpoint import save as save
     from ihomer.classifier import IHOMERClassifier as IHOMERClassifier
+    from ihomer.cluster_learners import ClusterLearners as ClusterLearners
     from ihomer.evaluation.metrics import MultiLabelMetrics as MultiLabelMetrics
     from ihomer.evaluation.prequential import evaluate as evaluate
     from ihomer.evaluation.ranking import RankingMetrics as RankingMetrics
@@ -60,13 +61,22 @@ if TYPE_CHECKING:
     from ihomer.evaluation.single_label import SingleLabelMetrics as SingleLabelMetrics
     from ihomer.hierarchy import LabelHierarchy as LabelHierarchy
     from ihomer.single_label import SingleLabel as SingleLabel
+    from learners import BalancedRidgeClassifier as BalancedRidgeClassifier
     from learners import BernoulliNBClassifier as BernoulliNBClassifier
     from learners import ClassifierChain as ClassifierChain
+    from learners import GaussianClassifier as GaussianClassifier
     from learners import GaussianNBClassifier as GaussianNBClassifier
     from learners import KNNClassifier as KNNClassifier
     from learners import LinearClassifier as LinearClassifier
     from learners import MajorityClassifier as MajorityClassifier
+    from learners import NCMClassifier as NCMClassifier
     from learners import NoChangeClassifier as NoChangeClassifier
+    from learners import RanPACClassifier as RanPACClassifier
+    from learners import RidgeClassifier as RidgeClassifier
+    from learners import RLSClassifier as RLSClassifier
+    from learners import SLDAClassifier as SLDAClassifier
+    from streams import KafkaSink as KafkaSink
+    from streams import KafkaSource as KafkaSource
     from streams.batch import Batch as Batch
     from streams.batch import Prediction as Prediction
     from streams.batch import Rows as Rows
@@ -79,12 +89,14 @@ if TYPE_CHECKING:
 _WHERE = {
     "ADWIN": "drift",
     "ADWINBank": "drift",
+    "BalancedRidgeClassifier": "learners",
     "Batch": "streams.batch",
     "BernoulliNBClassifier": "learners",
     "CUSUM": "drift",
     "CUSUMBank": "drift",
     "CardinalityDrift": "drift",
     "ClassifierChain": "learners",
+    "ClusterLearners": "ihomer.cluster_learners",
     "DDM": "drift",
     "DDMBank": "drift",
     "DetectionScore": "drift",
@@ -94,6 +106,7 @@ _WHERE = {
     "EDDMBank": "drift",
     "FHDDM": "drift",
     "FHDDMBank": "drift",
+    "GaussianClassifier": "learners",
     "GaussianNBClassifier": "learners",
     "HDDM_A": "drift",
     "HDDM_ABank": "drift",
@@ -103,6 +116,8 @@ _WHERE = {
     "KNNClassifier": "learners",
     "KSWIN": "drift",
     "KSWINBank": "drift",
+    "KafkaSink": "streams",
+    "KafkaSource": "streams",
     "KolmogorovSmirnovDrift": "drift",
     "LabelDependencyDrift": "drift",
     "LabelHierarchy": "ihomer.hierarchy",
@@ -110,6 +125,7 @@ _WHERE = {
     "MMDDrift": "drift",
     "MajorityClassifier": "learners",
     "MultiLabelMetrics": "ihomer.evaluation.metrics",
+    "NCMClassifier": "learners",
     "NoChangeClassifier": "learners",
     "PageHinkley": "drift",
     "PageHinkleyBank": "drift",
@@ -117,12 +133,16 @@ _WHERE = {
     "Prediction": "streams.batch",
     "PrincipalComponentDrift": "drift",
     "PriorShift": "drift",
+    "RLSClassifier": "learners",
+    "RanPACClassifier": "learners",
     "RankingMetrics": "ihomer.evaluation.ranking",
     "Result": "ihomer.evaluation.result",
+    "RidgeClassifier": "learners",
     "Rows": "streams.batch",
-    "Schema": "streams.batch",
+    "SLDAClassifier": "learners",
     "STEPD": "drift",
     "STEPDBank": "drift",
+    "Schema": "streams.batch",
     "SingleLabel": "ihomer.single_label",
     "SingleLabelMetrics": "ihomer.evaluation.single_label",
     "SyntheticSource": "streams.synthetic",

@@ -17,14 +17,21 @@ if TYPE_CHECKING:
     from learners.base import Learner
 
 LEARNERS = {
+    "balanced-ridge": "learners.heads.ridge:BalancedRidgeClassifier",
     "bernoulli-nb": "learners.naive_bayes:BernoulliNBClassifier",
     "chain": "learners.chain:ClassifierChain",
+    "gaussian": "learners.heads.gaussian:GaussianClassifier",
     "ihomer": "ihomer.classifier:IHOMERClassifier",
     "knn": "learners.knn:KNNClassifier",
     "linear": "learners.linear:LinearClassifier",
     "majority": "learners.baselines:MajorityClassifier",
     "naive-bayes": "learners.naive_bayes:GaussianNBClassifier",
+    "ncm": "learners.heads.ncm:NCMClassifier",
     "no-change": "learners.baselines:NoChangeClassifier",
+    "ranpac": "learners.heads.ranpac:RanPACClassifier",
+    "ridge": "learners.heads.ridge:RidgeClassifier",
+    "rls": "learners.heads.rls:RLSClassifier",
+    "slda": "learners.heads.slda:SLDAClassifier",
 }
 """The learners that have a name, and where their classes are."""
 

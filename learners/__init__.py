@@ -9,32 +9,52 @@ if TYPE_CHECKING:
     from learners.base import LabelSet, Learner
     from learners.baselines import MajorityClassifier, NoChangeClassifier
     from learners.chain import ClassifierChain
+    from learners.heads.gaussian import GaussianClassifier
+    from learners.heads.ncm import NCMClassifier
+    from learners.heads.ranpac import RanPACClassifier
+    from learners.heads.ridge import BalancedRidgeClassifier, RidgeClassifier
+    from learners.heads.rls import RLSClassifier
+    from learners.heads.slda import SLDAClassifier
     from learners.knn import KNNClassifier
     from learners.linear import LinearClassifier
     from learners.naive_bayes import BernoulliNBClassifier, GaussianNBClassifier
 
 __all__ = [
+    "BalancedRidgeClassifier",
     "BernoulliNBClassifier",
     "ClassifierChain",
+    "GaussianClassifier",
     "GaussianNBClassifier",
     "KNNClassifier",
     "LabelSet",
     "Learner",
     "LinearClassifier",
     "MajorityClassifier",
+    "NCMClassifier",
     "NoChangeClassifier",
+    "RLSClassifier",
+    "RanPACClassifier",
+    "RidgeClassifier",
+    "SLDAClassifier",
 ]
 
 _MODULE_OF = {
+    "BalancedRidgeClassifier": "learners.heads.ridge",
     "BernoulliNBClassifier": "learners.naive_bayes",
     "ClassifierChain": "learners.chain",
+    "GaussianClassifier": "learners.heads.gaussian",
     "GaussianNBClassifier": "learners.naive_bayes",
     "KNNClassifier": "learners.knn",
     "LabelSet": "learners.base",
     "Learner": "learners.base",
     "LinearClassifier": "learners.linear",
     "MajorityClassifier": "learners.baselines",
+    "NCMClassifier": "learners.heads.ncm",
     "NoChangeClassifier": "learners.baselines",
+    "RLSClassifier": "learners.heads.rls",
+    "RanPACClassifier": "learners.heads.ranpac",
+    "RidgeClassifier": "learners.heads.ridge",
+    "SLDAClassifier": "learners.heads.slda",
 }
 
 

@@ -23,14 +23,17 @@ from streams.batch import COMPLETE, PARTIAL, UNLABELLED, Batch, Prediction, Rows
 ROOMS = ("learners", "ihomer")
 
 SETTINGS: dict[str, list[dict]] = {
+    "BalancedRidgeClassifier": [{}, {"penalty": 0.01, "normalise": "l2"}],
     "BernoulliNBClassifier": [{}, {"alpha": 0.1, "true_threshold": 0.5, "threshold": "f1"}],
     "ClassifierChain": [
         {},
         {"order": "random", "n_chains": 3, "feed": "probabilities", "optimizer": "ftrl", "l1": 0.01, "threshold": "f1"},
         {"order": "random", "n_chains": 2, "optimizer": "sgd", "l1": 0.001, "l2": 0.01, "standardise": False},
     ],
+    "ClusterLearners": [{}],
+    "GaussianClassifier": [{}, {"prior": 0.5, "normalise": "batch", "multilabel": True}],
     "GaussianNBClassifier": [{}, {"density_floor": 1e-4, "alpha": 0.5, "threshold": "f1"}],
-    "IHOMERClassifier": [{"seed": 1}],
+    "IHOMERClassifier": [{"seed": 1}, {"mode": "paper", "n_min": 10, "delta": 0.3}],
     "KNNClassifier": [
         {},
         {"n_neighbors": 3, "window": 20, "weights": "uniform", "standardise": False},
@@ -43,7 +46,12 @@ SETTINGS: dict[str, list[dict]] = {
         {"optimizer": "sgd", "l1": 0.001, "l2": 0.01, "standardise": False},
     ],
     "MajorityClassifier": [{}],
+    "NCMClassifier": [{}, {"metric": "euclidean", "normalise": "layer"}],
     "NoChangeClassifier": [{}],
+    "RLSClassifier": [{}, {"penalty": 0.1, "forgetting": 0.98, "intercept": False, "multilabel": True}],
+    "RanPACClassifier": [{"n_projections": 20}, {"n_projections": 30, "seed": 1, "refresh": 7, "multilabel": True}],
+    "RidgeClassifier": [{}, {"penalty": 2.0, "relative": False, "refresh": 1, "multilabel": True}],
+    "SLDAClassifier": [{}, {"shrinkage": 0.1, "prior": 0.5, "normalise": "quadratic", "refresh": 8}],
 }
 """The parameters under which every learner is held to the laws."""
 
@@ -53,6 +61,7 @@ EXEMPT: dict[str, str] = {}
 EXEMPT_FROM: dict[tuple[str, str], str] = {
     ("ClassifierChain", "sparse_rows_equal_dense_rows"): "standardised dense rows are centred, sparse ones are not",
     ("LinearClassifier", "sparse_rows_equal_dense_rows"): "standardised dense rows are centred, sparse ones are not",
+    ("ClusterLearners", "sparse_rows_equal_dense_rows"): "standardised dense rows are centred, sparse ones are not",
     ("IHOMERClassifier", "sparse_rows_equal_dense_rows"): "standardised dense rows are centred, sparse ones are not",
 }
 """Single laws that a learner does not obey, and why; settings with ``standardise=False`` are held to them still."""

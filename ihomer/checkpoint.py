@@ -100,8 +100,9 @@ class CheckpointStore:
 
     Parameters
     ----------
-    directory
-        A folder, made where missing, or a URL such as ``s3://bucket/state`` that universal-pathlib opens.
+    directory, name
+        A folder, made where missing, or a URL such as ``s3://bucket/state`` that universal-pathlib opens; and one below
+        it, if a name is given.
 
     Notes
     -----
@@ -114,8 +115,8 @@ class CheckpointStore:
     want of a way to create a file unless it exists.
     """
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self.directory: Any = _folder(directory)
+    def __init__(self, directory: str | os.PathLike[str], name: str = "") -> None:
+        self.directory: Any = _folder(directory) / name if name else _folder(directory)
         self.generation = 0
 
     def claim(self) -> int:

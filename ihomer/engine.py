@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 PATIENCE_S = 0.5
 """How long the engine waits for events before it looks whether it has been told to stop."""
 
+_FLUSHING = 0.05
+"""Share of the time that may go into letting readers see what was written."""
+
 
 @dataclass
 class Outputs:
@@ -91,7 +94,7 @@ class Engine:
     checkpoint_s
         Seconds after which a checkpoint is due even so, if anything was read; None: never.
     linger_s
-        Seconds after which readers of the outputs are let to see what was written.
+        Seconds after which readers of the outputs are let to see what was written; more where that takes long.
     metrics_every
         Events between two messages to ``outputs.metrics``.
     watch
@@ -134,6 +137,7 @@ class Engine:
         self.outputs, self.store = outputs or Outputs(), store
         self.checkpoint_every, self.metrics_every = checkpoint_every, metrics_every
         self.checkpoint_s, self.linger_s = checkpoint_s, linger_s
+        self._linger_s = linger_s
         self.on_checkpoint: Callable[[Position], None] | None = None
         """Told the source's position once a checkpoint has been kept."""
         self.progress: Progress = progress or NoProgress()
@@ -215,10 +219,11 @@ class Engine:
     def _keep_up(self) -> None:
         """What is due by the clock; it changes when something is seen or kept, and never what."""
         now, read = time.monotonic(), self.counts.read
-        if read > self._n_flushed and now - self._flushed >= self.linger_s:
+        if read > self._n_flushed and now - self._flushed >= self._linger_s:
             for sink in self.outputs.each().values():
                 sink.flush()
-            self._flushed, self._n_flushed = now, read
+            self._flushed, self._n_flushed = time.monotonic(), read
+            self._linger_s = max(self.linger_s, (self._flushed - now) / _FLUSHING)
         if self.store is None or self.checkpoint_s is None:
             return
         if read > self._n_checkpointed and now - self.checkpointed >= self.checkpoint_s:

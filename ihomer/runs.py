@@ -52,7 +52,7 @@ def run_evaluation(plan: EvaluatePlan, progress: Progress) -> Result:
         for name, spec, turn, turn_plan in passes:
             source = _source(stack, spec, plan)
             models = make_learners(plan.learner, turn_plan.seed)
-            store = None if folder is None else CheckpointStore(folder / name.format(source.name))
+            store = None if folder is None else CheckpointStore(folder, name.format(source.name))
             stores += [] if store is None else [store]
             repeat = {} if plan.repeats == 1 else {"repeat": turn}
             title = f"{source.name}, repeat {turn + 1} of {plan.repeats}" if repeat else source.name

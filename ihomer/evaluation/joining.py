@@ -128,7 +128,7 @@ class LabelJoin:
         for row, (key, time) in enumerate(zip(batch.key or [None] * len(batch), times, strict=True)):
             self._pass(time)
             labels.append(None if key is None else self._admit(str(key), block, row))
-            self.counts.keyless += key is None and batch.label_state[row] == UNLABELLED
+            self.counts.keyless += key is None and bool(batch.label_state[row] == UNLABELLED)
         if any(label is not None for label in labels):
             block.events = _with_labels(batch, labels)
         return block.events

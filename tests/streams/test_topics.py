@@ -1,0 +1,190 @@
+"""Topics in folders: partitions that grow, order by time, positions, and lines that cannot be read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streams.batch import Batch, Schema
+from streams.files import LinesSink
+from streams.opening import open_partition_sink, open_source
+from streams.source import DecodeError
+from streams.topics.log import partition_path, partitions_of
+from streams.topics.source import KafkaSource, TopicPartitions
+from streams.topics.writer import TopicWriter
+
+N = 60
+
+
+def events(n: int = N) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(0)
+    return [
+        {"id": f"e{i}", "ts": 1000 + i, "x": {"a": round(float(rng.normal()), 3)}, "y": ["l"] * int(i % 3 == 0)}
+        for i in range(n)
+    ]
+
+
+def topic(folder: Path, partitions: int = 3, n: int = N) -> Path:
+    """A topic whose events are in turn in its partitions, with blank lines between them."""
+    made = events(n)
+    for partition in range(partitions):
+        lines = [json.dumps(event) for event in made[partition::partitions]]
+        partition_path(folder, partition).write_text("\n\n".join(lines) + "\n")
+    return folder
+
+
+def keys(source: Any, size: int = 7) -> list[Any]:
+    found: list[Any] = []
+    while (batch := source.next_batch(size, 0.0)) is not None and (len(batch) or batch.dead):
+        found += batch.key or []
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 4, 100])
+def test_partitions_are_read_in_order_of_time(tmp_path: Path, size: int) -> None:
+    source = open_source(f"log:{topic(tmp_path)}")
+    assert keys(source, size) == [event["id"] for event in events()]
+    assert source.next_batch(size) is None
+
+
+def test_goes_on_from_any_position(tmp_path: Path) -> None:
+    whole = [event["id"] for event in events(20)]
+    source = KafkaSource(f"log:{topic(tmp_path, 3, 20)}", until_end=True)
+    for taken in range(21):
+        again = KafkaSource(f"log:{tmp_path}", until_end=True)
+        again.resume(json.loads(json.dumps(source.position())))
+        assert keys(again) == whole[taken:]
+        source.next_batch(1)
+
+
+def test_a_file_is_followed_as_it_grows_and_a_torn_line_waits(tmp_path: Path) -> None:
+    path = partition_path(tmp_path, 0)
+    first, second, third = (json.dumps(event) + "\n" for event in events(3))
+    path.write_text(first)
+    source = KafkaSource(f"log:{tmp_path}")
+    assert keys(source) == ["e0"]
+    with open(path, "a") as file:
+        file.write(second + third[:10])
+        file.flush()
+        assert keys(source) == ["e1"]
+        assert keys(source) == []
+        file.write(third[10:])
+    assert keys(source) == ["e2"]
+
+
+def test_partitions_one_by_one_with_dead_letters_at_their_bytes(tmp_path: Path) -> None:
+    topic(tmp_path, 2)
+    with open(partition_path(tmp_path, 1), "a") as file:
+        start = file.tell()
+        file.write('{broken\n{"id": "last", "ts": 5000, "x": {"a": 1}}\r\n')
+    partitions = TopicPartitions(f"log:{tmp_path}", until_end=True)
+    sources = {number: partitions.source(number) for number in partitions.poll(0.0, lambda lost: None).assigned}
+    found: dict[int, list[Any]] = {0: [], 1: []}
+    dead = []
+    while not all(source.exhausted for source in sources.values()):
+        partitions.poll(0.0, lambda lost: None)
+        for number, source in sources.items():
+            batch = source.next_batch(7)
+            if batch is not None:
+                found[number] += batch.key or []
+                dead += batch.dead
+                assert (batch.partition == number).all()
+    assert found[0] == [event["id"] for event in events()[0::2]]
+    assert found[1] == [event["id"] for event in events()[1::2]] + ["last"]
+    assert [(letter.partition, letter.offset, letter.raw) for letter in dead] == [(1, start, b"{broken")]
+    assert partitions.lag(0) == 0
+
+
+def test_a_malformed_line_fails_where_that_is_wished(tmp_path: Path) -> None:
+    partition_path(tmp_path, 0).write_text('{"x": {"a": 1}}\n{"x": 1}\n')
+    source = KafkaSource(f"log:{tmp_path}", on_error="fail")
+    assert len(source.next_batch(10)) == 1
+    with pytest.raises(DecodeError, match="an event must have the fields of the wire format"):
+        source.next_batch(10)
+
+
+def test_a_buffer_that_is_full_holds_the_reader_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from streams.topics import source as module
+
+    monkeypatch.setattr(module, "_FULL", 10)
+    monkeypatch.setattr(module, "_ENOUGH", 4)
+    monkeypatch.setattr(module, "_POLLED", 6)
+    partitions = TopicPartitions(f"log:{topic(tmp_path, 1)}", until_end=True)
+    partitions.poll(0.0, lambda lost: None)
+    source = partitions.source(0)
+    source.begin()
+    for _ in range(10):
+        partitions.poll(0.0, lambda lost: None)
+    assert len(source.records) == 12
+    found: list[Any] = []
+    while (batch := source.next_batch(3)) is not None:
+        found += batch.key or []
+        partitions.poll(0.0, lambda lost: None)
+        assert len(source.records) <= 15
+    assert found == [event["id"] for event in events()]
+
+
+def test_a_writer_keeps_events_of_a_key_together_and_in_order(tmp_path: Path) -> None:
+    batch = Batch.from_arrays(np.arange(40, dtype=np.float32)[:, None], np.ones((40, 1)), schema=Schema(["a"], ["l"]))
+    batch.key = [f"k{i % 5}" for i in range(40)]
+    batch.time = np.arange(40)
+    for _ in range(2):
+        writer = TopicWriter(f"log:{tmp_path / 'new'}?partitions=3")
+        writer.write(batch)
+        writer.close()
+    assert partitions_of(tmp_path / "new") == [0, 1, 2]
+    seen: dict[str, list[float]] = {}
+    where: dict[str, set[int]] = {}
+    for partition in range(3):
+        for line in partition_path(tmp_path / "new", partition).read_text().splitlines():
+            event = json.loads(line)
+            seen.setdefault(event["id"], []).append(event["x"]["a"])
+            where.setdefault(event["id"], set()).add(partition)
+    assert all(len(places) == 1 for places in where.values())
+    assert seen == {f"k{k}": [float(i) for i in range(k, 40, 5)] * 2 for k in range(5)}
+
+
+def test_a_sink_appends_after_the_last_whole_line_and_goes_back(tmp_path: Path) -> None:
+    path = partition_path(tmp_path, 2)
+    path.write_text("one\ntorn")
+    sink = open_partition_sink(f"log:{tmp_path}", 2)
+    sink.write([b"two"])
+    place = sink.position()
+    sink.write([b"three"])
+    sink.close()
+    assert path.read_text() == "one\ntwo\nthree\n"
+    again = open_partition_sink(f"log:{tmp_path}", 2)
+    again.resume(place)
+    again.write([b"other"])
+    again.close()
+    assert path.read_text() == "one\ntwo\nother\n"
+
+
+def test_a_plain_file_has_one_beside_it_for_each_partition(tmp_path: Path) -> None:
+    sink = open_partition_sink(str(tmp_path / "answers.jsonl.gz"), 3)
+    assert isinstance(sink, LinesSink)
+    sink.write([b"{}"])
+    sink.close()
+    assert (tmp_path / "answers-0003.jsonl.gz").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "rule"),
+    [
+        ("log:{}/none", "the folder of a topic must be there"),
+        ("log:{}", "a topic must have files partition-0000.jsonl"),
+        ("log:{}?format=arrow", "format must be json in a folder, got 'arrow'"),
+    ],
+)
+def test_what_is_no_topic_is_refused(tmp_path: Path, url: str, rule: str) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=rule):
+        KafkaSource(url.format(tmp_path))
+
+
+def test_a_folder_has_no_group(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="group must be left out"):
+        TopicPartitions(f"log:{topic(tmp_path)}?group=g")

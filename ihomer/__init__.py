@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from ihomer.evaluation.single_label import SingleLabelMetrics as SingleLabelMetrics
     from ihomer.hierarchy import LabelHierarchy as LabelHierarchy
     from ihomer.single_label import SingleLabel as SingleLabel
+    from learners import AutoHead as AutoHead
     from learners import BalancedRidgeClassifier as BalancedRidgeClassifier
     from learners import BernoulliNBClassifier as BernoulliNBClassifier
     from learners import ClassifierChain as ClassifierChain
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
 _WHERE = {
     "ADWIN": "drift",
     "ADWINBank": "drift",
+    "AutoHead": "learners",
     "BalancedRidgeClassifier": "learners",
     "Batch": "streams.batch",
     "BernoulliNBClassifier": "learners",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from learners.base import Learner
 
 LEARNERS = {
+    "auto": "learners.heads.auto:AutoHead",
     "balanced-ridge": "learners.heads.ridge:BalancedRidgeClassifier",
     "bernoulli-nb": "learners.naive_bayes:BernoulliNBClassifier",
     "chain": "learners.chain:ClassifierChain",

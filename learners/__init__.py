@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from learners.base import LabelSet, Learner
     from learners.baselines import MajorityClassifier, NoChangeClassifier
     from learners.chain import ClassifierChain
+    from learners.heads.auto import AutoHead
     from learners.heads.gaussian import GaussianClassifier
     from learners.heads.ncm import NCMClassifier
     from learners.heads.ranpac import RanPACClassifier
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from learners.naive_bayes import BernoulliNBClassifier, GaussianNBClassifier
 
 __all__ = [
+    "AutoHead",
     "BalancedRidgeClassifier",
     "BernoulliNBClassifier",
     "ClassifierChain",
@@ -39,6 +41,7 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "AutoHead": "learners.heads.auto",
     "BalancedRidgeClassifier": "learners.heads.ridge",
     "BernoulliNBClassifier": "learners.naive_bayes",
     "ClassifierChain": "learners.chain",

@@ -23,6 +23,7 @@ from streams.batch import COMPLETE, PARTIAL, UNLABELLED, Batch, Prediction, Rows
 ROOMS = ("learners", "ihomer")
 
 SETTINGS: dict[str, list[dict]] = {
+    "AutoHead": [{}, {"objective": "balanced", "sub_prototypes": 0}, {"sub_prototypes": 2, "refresh": 3}],
     "BalancedRidgeClassifier": [{}, {"penalty": 0.01, "normalise": "l2"}],
     "BernoulliNBClassifier": [{}, {"alpha": 0.1, "true_threshold": 0.5, "threshold": "f1"}],
     "ClassifierChain": [

@@ -126,6 +126,11 @@ class PythonConsumer:
 
     def poll(self, timeout: float, most: int) -> Mapping[int, list[Record]]:
         """What has come, waiting so many seconds for the first."""
+        # Records of a partition that was paused wait aside, and kafka-python 3.0 looks for them only where it holds no
+        # others; those that it has handed out to the last one it goes on to hold.
+        fetcher = self._consumer._fetcher
+        if not fetcher._next_partition_records:
+            fetcher._next_partition_records = None
         try:
             with _told(self._address, "fetching"):
                 found = self._consumer.poll(timeout_ms=int(1000 * timeout), max_records=most)

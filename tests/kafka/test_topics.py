@@ -325,3 +325,29 @@ def test_secrets_come_from_the_environment_and_are_not_shown(monkeypatch: pytest
     assert address.security == {"sasl_plain_password": "secret"}
     assert "secret" not in repr(address) + str(address)
     assert "secret" not in os.environ.get("PATH", "")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_reader_that_is_slow_is_waited_for_and_gets_all(
+    new_topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    from streams.topics import source as module
+
+    monkeypatch.setattr(module, "_FULL", 400)
+    monkeypatch.setattr(module, "_ENOUGH", 200)
+    url, events = new_topic(4), made_events(8000)
+    fill(url, spread(events, 4))
+    topic = TopicPartitions(f"{url}?backend={backend}", until_end=True)
+    sources: dict[int, Any] = {}
+    found: list[Any] = []
+    deadline = time.monotonic() + 60
+    while not sources or not all(source.exhausted for source in sources.values()):
+        for partition in topic.poll(0.5, lambda partitions: None).assigned:
+            sources[partition] = topic.source(partition)
+        assert all(len(source.records) < 400 + 2000 for source in sources.values())
+        for source in sources.values():
+            batch = source.next_batch(50)
+            found += [] if batch is None else batch.key or []
+        assert time.monotonic() < deadline, "records stopped coming"
+    topic.close()
+    assert sorted(found) == sorted(event["id"] for event in events)

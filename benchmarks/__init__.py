@@ -22,6 +22,7 @@ SUITES = {
     "accuracy": "benchmarks.accuracy",
     "drift": "benchmarks.drift",
     "kafka": "benchmarks.kafka",
+    "siblurry": "benchmarks.siblurry",
     "speed": "benchmarks.speed",
 }
 """Name of a suite to the module that defines it."""

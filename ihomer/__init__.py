@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from learners import SLDAClassifier as SLDAClassifier
     from streams import KafkaSink as KafkaSink
     from streams import KafkaSource as KafkaSource
+    from streams import SiBlurry as SiBlurry
     from streams.batch import Batch as Batch
     from streams.batch import Prediction as Prediction
     from streams.batch import Rows as Rows
@@ -145,6 +146,7 @@ _WHERE = {
     "STEPD": "drift",
     "STEPDBank": "drift",
     "Schema": "streams.batch",
+    "SiBlurry": "streams",
     "SingleLabel": "ihomer.single_label",
     "SingleLabelMetrics": "ihomer.evaluation.single_label",
     "SyntheticSource": "streams.synthetic",

@@ -1,4 +1,4 @@
-"""Plans: all that `ihomer evaluate` and `ihomer run` can be told, by a file and by flags, checked in one place."""
+"""Plans: all that `ihomer evaluate`, `run` and `siblurry` can be told, by a file and by flags, checked in one place."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
@@ -93,6 +93,18 @@ def _factor(value: float) -> float:
     return value
 
 
+def _percent(value: float) -> float:
+    if not 0 <= value <= 100:
+        raise ValueError(f"must be from 0 to 100, got {value:g}")
+    return value
+
+
+def _share(value: float) -> float:
+    if not 0 < value < 1:
+        raise ValueError(f"must be between 0 and 1, got {value:g}")
+    return value
+
+
 def _width(value: float) -> float:
     if not 0 <= value < math.inf:
         raise ValueError(f"must be at least 0, got {value:g}")
@@ -111,14 +123,23 @@ def _duration(value: float) -> float:
     return value
 
 
+def _folder(value: Any) -> Any:
+    """A path, or the text of a URL."""
+    _not_empty(value)
+    return Path(value) if isinstance(value, str) and "://" not in value else value
+
+
 Count = Annotated[int, Field(ge=1, strict=True)]
 Natural = Annotated[int, Field(ge=0, strict=True)]
 Switch = Annotated[bool, Field(strict=True)]
 Factor = Annotated[float, Field(strict=True), AfterValidator(_factor)]
 Width = Annotated[float, Field(strict=True), AfterValidator(_width)]
+Percent = Annotated[float, Field(strict=True), AfterValidator(_percent)]
+Share = Annotated[float, Field(strict=True), AfterValidator(_share)]
 Seconds = Annotated[float, Field(strict=True), AfterValidator(_duration)]
 Text = Annotated[str, Field(strict=True), AfterValidator(_not_empty)]
 File = Annotated[Path, BeforeValidator(_not_empty), PlainSerializer(str)]
+Folder = Annotated[Path | str, BeforeValidator(_folder), PlainSerializer(str)]
 LearnerText = Annotated[Text, BeforeValidator(_learner_text), AfterValidator(_buildable)]
 DataList = Annotated[list[Text], Field(min_length=1), BeforeValidator(_split_data), AfterValidator(_all_different)]
 LearnerList = Annotated[
@@ -130,13 +151,26 @@ WatchList = Annotated[
 ]
 
 
-class Plan(BaseModel):
-    """What every command that goes through a stream can be told.
-
-    A destination is a file or any other sink. Relative paths start at the working directory.
-    """
+class Settings(BaseModel):
+    """What a command can be told, each setting by a name of its own; relative paths start at the working directory."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    command: ClassVar[str]
+    """What the command line calls it."""
+    quiet: Switch = False
+    """No progress on standard error."""
+    as_json: Annotated[Switch, Field(alias="json")] = False
+    """Standard output is one JSON object."""
+    dry_run: Annotated[Switch, Field(exclude=True)] = False
+    """Print the plan and do nothing else."""
+
+
+class Plan(Settings):
+    """What every command that goes through a stream can be told.
+
+    A destination is a file or any other sink.
+    """
 
     on_error: OnError
     """What an event that cannot be read does: ends the run, or is counted and left out."""
@@ -170,20 +204,14 @@ class Plan(BaseModel):
     """Whether no-change and majority run beside the learners."""
     delay: Natural = 0
     """After how many further events the labels of an event come."""
-    checkpoint: File | None = None
-    """Folder for checkpoints."""
+    checkpoint: Folder | None = None
+    """Folder for checkpoints, or a URL of one."""
     resume: Switch = False
     """Whether to go on from the latest checkpoint."""
     report: File | None = None
     """Where to write the HTML report."""
     result: File | None = None
     """Where to write the result file."""
-    quiet: Switch = False
-    """No progress on standard error."""
-    as_json: Annotated[Switch, Field(alias="json")] = False
-    """Standard output is one JSON object."""
-    dry_run: Annotated[Switch, Field(exclude=True)] = False
-    """Print the plan and do nothing else."""
 
     @model_validator(mode="after")
     def _agree_with_each_other(self) -> Self:
@@ -217,6 +245,8 @@ def _refusal(field: str, rule: str) -> PydanticCustomError:
 
 class EvaluatePlan(Plan):
     """What `ihomer evaluate` does."""
+
+    command = "evaluate"
 
     data: DataList
     """Sources: paths, known names or addresses."""
@@ -261,6 +291,8 @@ class EvaluatePlan(Plan):
 
 class RunPlan(Plan):
     """What `ihomer run` does."""
+
+    command = "run"
 
     source: Text
     """Where events come from."""
@@ -318,16 +350,62 @@ class RunPlan(Plan):
     """Events between two messages to ``metrics_sink``."""
 
 
+class SiBlurryPlan(Settings):
+    """What `ihomer siblurry` does."""
+
+    command = "siblurry"
+
+    data: DataList
+    """Labelled data: archives, other sources, or folders with a folder of files a class."""
+    learner: LearnerList = ["auto"]
+    """Learners, each as `specs.parse` reads it."""
+    seeds: Count = 5
+    """How many streams."""
+    seed: Natural = 1
+    """The first of the seeds."""
+    n: Percent = 50.0
+    """Share of the classes that live in one session alone."""
+    m: Percent = 10.0
+    """Share of the samples of the others that leave the session of their class."""
+    sessions: Count = 5
+    """How many sessions there are."""
+    donation: Literal["random", "head"] = "random"
+    """Which samples leave."""
+    varying: Switch = True
+    """Whether sessions differ in size at random."""
+    drop_remainder: Switch = False
+    """Whether what does not divide by the number of sessions is left out, as in the published generator."""
+    test_share: Share = 0.2
+    """Share of every class that is set aside for testing where the data do not say."""
+    labels: Text | None = None
+    """Which columns are labels, where the data do not say."""
+    payload: Text | None = None
+    """Field among the features whose text is handed on and is no feature."""
+    batch_size: Count = 256
+    """Events learned at a time; changes no result but the time."""
+    out: File | None = None
+    """Folder for result.json, curves.parquet and report.html."""
+    resume: Switch = False
+    """Whether to leave out what ``out`` has already."""
+
+    @model_validator(mode="after")
+    def _has_where_to_go_on(self) -> Self:
+        if self.resume and self.out is None:
+            raise _refusal("resume", "must come with a folder to go on from (out), got none")
+        return self
+
+
 AnyPlan = TypeVar("AnyPlan", bound=Plan)
+AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
-def resolve(kind: type[AnyPlan], flags: Mapping[str, Any], file: str | Path | None = None) -> AnyPlan:
+def resolve(kind: type[AnySettings], flags: Mapping[str, Any], file: str | Path | None = None) -> AnySettings:
     """The plan of a file and of the flags that override it.
 
     Parameters
     ----------
     kind
-        `EvaluatePlan` or `RunPlan`.
+        `EvaluatePlan`, `RunPlan` or `SiBlurryPlan`.
     flags
         By field name; None: not given.
     file
@@ -348,7 +426,7 @@ def resolve(kind: type[AnyPlan], flags: Mapping[str, Any], file: str | Path | No
     raise ConfigError("\n".join(dict.fromkeys(lines)))
 
 
-def dump(plan: Plan, *, as_json: bool = False) -> str:
+def dump(plan: Settings, *, as_json: bool = False) -> str:
     """``plan`` as YAML or JSON that `read_file` and `resolve` turn back into it."""
     written = plan.model_dump(mode="json", by_alias=True)
     names = [info.alias or name for name, info in _fields(plan)]
@@ -358,9 +436,9 @@ def dump(plan: Plan, *, as_json: bool = False) -> str:
     return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).rstrip()
 
 
-def command_line(plan: Plan) -> str:
+def command_line(plan: Settings) -> str:
     """The command that makes ``plan`` without a configuration file; what is as it would be anyway is left out."""
-    words = ["ihomer", "evaluate" if isinstance(plan, EvaluatePlan) else "run"]
+    words = ["ihomer", plan.command]
     for name, info in _fields(plan):
         value = getattr(plan, name)
         if value == info.default:
@@ -373,9 +451,10 @@ def command_line(plan: Plan) -> str:
     return shlex.join(words)
 
 
-def _fields(plan: Plan) -> list[tuple[str, FieldInfo]]:
+def _fields(plan: Settings) -> list[tuple[str, FieldInfo]]:
     """The fields of a plan, its command's own first."""
-    return sorted(type(plan).model_fields.items(), key=lambda field: field[0] in Plan.model_fields)
+    shared = Plan.model_fields, Settings.model_fields
+    return sorted(type(plan).model_fields.items(), key=lambda field: sum(field[0] in fields for fields in shared))
 
 
 # Files.
@@ -469,7 +548,7 @@ class _Fault:
     context: Mapping[str, Any]
 
     def describe(
-        self, plan: type[Plan], settings: Mapping[str, Any], given: Mapping[str, Any], file: str | Path | None
+        self, plan: type[Settings], settings: Mapping[str, Any], given: Mapping[str, Any], file: str | Path | None
     ) -> str:
         """One line: where it stands in the flags or in the file, the rule and the value."""
         place = self.place or (self.context["field"],)

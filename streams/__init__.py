@@ -28,6 +28,7 @@ _HOMES = {
     "RiverSource": "river_source",
     "Rows": "batch",
     "Schema": "batch",
+    "SiBlurry": "siblurry",
     "Sink": "source",
     "Source": "source",
     "Topic": "source",

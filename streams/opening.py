@@ -42,7 +42,7 @@ READERS = {
 BINARY = (".parquet", ".arrow", ".feather", ".npz")
 """Endings of files that are no text, and so cannot be compressed or piped."""
 
-SCHEMES = ("river:", "synthetic:", "kafka:", "log:")
+SCHEMES = ("river:", "synthetic:", "siblurry:", "kafka:", "log:")
 """What a URL may begin with."""
 
 SNIFFED = 1 << 20
@@ -230,6 +230,10 @@ def _open_url(
         from streams.topics.source import KafkaSource
 
         return KafkaSource(text, on_error=on_error, payload=payload, until_end=until_end)
+    if scheme == "siblurry:":
+        from streams.siblurry import open_siblurry
+
+        return open_siblurry(text, labels=labels, payload=payload)
     if scheme == "synthetic:":
         from streams.synthetic import open_synthetic
 

@@ -4,6 +4,7 @@ from benchmarks.frame import Cell
 from benchmarks.speed import (
     classifier,
     drift,
+    heads,
     hierarchy,
     knn,
     linear,
@@ -19,5 +20,5 @@ __all__ = ["cells"]
 
 def cells() -> list[Cell]:
     """All cells of the suite."""
-    parts = (metrics, classifier, linear, knn, naive_bayes, drift, hierarchy, readers, text_readers, startup)
+    parts = (metrics, classifier, linear, knn, naive_bayes, heads, drift, hierarchy, readers, text_readers, startup)
     return [cell for part in parts for cell in part.cells()]

@@ -1,4 +1,4 @@
-"""The command line: ``ihomer evaluate``, ``run``, ``compare``, ``show``, ``promote``, and what is there to choose from.
+"""The command line: ``ihomer evaluate``, ``run``, ``siblurry``, ``produce``, ``tail`` and what helps with them.
 
 Exit codes: 0 done, 1 failed while running, 2 wrong usage or configuration, 130 stopped by the user.
 """
@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ihomer.cli import compare, data, detectors, learners, produce, promote, running, show, tail
+from ihomer.cli import compare, data, detectors, learners, produce, promote, running, show, siblurry, tail
 from ihomer.cli.terminal import DONE, FAILED, STOPPED, WRONG, UsageError, complain
 
 __all__ = ["app", "main"]
@@ -22,6 +22,7 @@ app = typer.Typer(name="ihomer", no_args_is_help=True, rich_markup_mode="rich", 
 app.command("evaluate", no_args_is_help=True)(running.evaluate)
 app.command("run", no_args_is_help=True)(running.run)
 app.command("compare", no_args_is_help=True)(compare.compare)
+app.command("siblurry", no_args_is_help=True)(siblurry.siblurry)
 app.command("show", no_args_is_help=True)(show.show)
 app.command("produce", no_args_is_help=True)(produce.produce)
 app.command("tail", no_args_is_help=True)(tail.tail)

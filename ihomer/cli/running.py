@@ -387,7 +387,7 @@ def _look_at(sources: Sequence[str], plan: Plan) -> None:
             raise UsageError(str(error)) from error
 
 
-def _go(plan: AnyPlan, engine: Callable[[AnyPlan, Progress], Result], folder: Path | None) -> None:
+def _go(plan: AnyPlan, engine: Callable[[AnyPlan, Progress], Result], folder: Path | str | None) -> None:
     """Run the engine and tell what came of it; where the user stopped it, also how to go on."""
     from ihomer.progress import JsonProgress, NoProgress, RichProgress
 
@@ -422,7 +422,7 @@ def _tell(plan: Plan, found: Result) -> None:
             screen.print(f"{what}  {file}", markup=False, soft_wrap=True)
 
 
-def _tell_how_to_go_on(plan: Plan, folder: Path | None) -> None:
+def _tell_how_to_go_on(plan: Plan, folder: Path | str | None) -> None:
     from ihomer.config import command_line
 
     if folder is None:

@@ -116,6 +116,17 @@ METRICS: dict[str, Metric] = {
         Metric("kappa", "kappa", "higher", 4, "Accuracy above what chance reaches with the same answers."),
         Metric("kappa_temporal", "kappa-temporal", "higher", 4, "Accuracy above that of repeating the last class."),
         Metric("kappa_m", "kappa-M", "higher", 4, "Accuracy above that of the most frequent class so far."),
+        Metric("a_auc", "A_auc", "higher", 4, "Mean any-time accuracy: of held-out events of the classes seen so far."),
+        Metric("a_avg", "A_avg", "higher", 4, "Mean any-time accuracy at the ends of the sessions."),
+        Metric("a_last", "A_last", "higher", 4, "Any-time accuracy at the end."),
+        Metric("f_last", "F_last", "lower", 4, "Fall of a class's accuracy from its best session's end to the last."),
+        Metric("a_auc_balanced", "A_auc, balanced", "higher", 4, "A_auc as the mean over classes."),
+        Metric("a_avg_balanced", "A_avg, balanced", "higher", 4, "A_avg as the mean over classes."),
+        Metric("a_last_balanced", "A_last, balanced", "higher", 4, "A_last as the mean over classes."),
+        Metric("f_last_balanced", "F_last, balanced", "lower", 4, "F_last, which is a mean over classes anyway."),
+        Metric("anytime_accuracy", "any-time accuracy", "higher", 4, "Of held-out events of the classes seen so far."),
+        Metric("anytime_accuracy_balanced", "any-time accuracy, balanced", "higher", 4, "Its mean over classes."),
+        Metric("prequential_accuracy", "prequential accuracy", "higher", 4, "Of the stream, answered, then learned."),
     )
 }
 """Every metric of an evaluation, in the order in which tables show them."""
@@ -128,6 +139,12 @@ SHOWN = ("micro_f1", "macro_f1", "example_f1", "subset_accuracy", "hamming_loss"
 
 SHOWN_SINGLE = ("accuracy", "kappa", "kappa_temporal", "kappa_m")
 """The same of streams in which every event has exactly one class."""
+
+SHOWN_CONTINUAL = ("a_auc", "a_avg", "a_last", "f_last", "a_auc_balanced", "a_last_balanced", "prequential_accuracy")
+"""Metrics of the short tables of continual evaluations."""
+
+CURVES_CONTINUAL = ("anytime_accuracy", "anytime_accuracy_balanced", "prequential_accuracy")
+"""Metrics of their curves."""
 
 
 @dataclass(slots=True)
@@ -551,7 +568,11 @@ def machine_info() -> dict[str, Any]:
 
 
 def shown(runs: Iterable[Run]) -> tuple[str, ...]:
-    """Metrics of the short tables: those of single labels where every event of every run had exactly one class."""
+    """Metrics of the short tables: those of single labels where every event of every run had exactly one class, and
+    others of continual evaluations."""
+    runs = list(runs)
+    if runs and all("scenario" in run.data for run in runs):
+        return SHOWN_CONTINUAL
     single = [SHOWN_SINGLE[0] in run.metrics for run in runs]
     return SHOWN_SINGLE if single and all(single) else SHOWN
 

@@ -15,8 +15,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ihomer.evaluation.repeats import MeanRun, averaged
-from ihomer.evaluation.result import EVENTS_PER_SECOND, METRICS, MODEL_BYTES, Metric, Result, Run, shown
-from ihomer.report import comparison, drifts, history, probabilities, tree
+from ihomer.evaluation.result import (
+    CURVES_CONTINUAL,
+    EVENTS_PER_SECOND,
+    METRICS,
+    MODEL_BYTES,
+    SHOWN_CONTINUAL,
+    Metric,
+    Result,
+    Run,
+    shown,
+)
+from ihomer.report import comparison, continual, drifts, history, probabilities, tree
 from ihomer.report.curves import Line, panel
 
 RANKING = tuple(f"{key}_at_{k}" for key in ("precision", "ndcg", "psp") for k in (1, 3, 5))
@@ -143,7 +153,8 @@ def _stream(
         for title, run in zip(names, runs, strict=True)
     ]
     known, alarms = drifts.known(runs[0]), drifts.by_kind(runs[0])
-    panels = [(METRICS[key], panel(key, METRICS[key].title, lines, known=known, alarms=alarms)) for key in keys]
+    drawn = CURVES_CONTINUAL if keys == SHOWN_CONTINUAL else keys
+    panels = [(METRICS[key], panel(key, METRICS[key].title, lines, known=known, alarms=alarms)) for key in drawn]
     data = runs[0].data
     facts = [(data.get("n_events"), "events"), (data.get("n_features"), "features"), (data.get("n_labels"), "labels")]
     cardinality = data.get("cardinality")
@@ -170,6 +181,7 @@ def _stream(
         "all_metrics": _all_metrics(result, numbers),
         "heads": [(title, styles[title]) for title in names],
         "panels": [(metric, drawing) for metric, drawing in panels if drawing],
+        "continual": continual.section(runs, names, styles),
         "n_drifts": sum(len(run.drifts) for run in runs),
         "n_known": len(known),
         "alarm_kinds": drifts.legend(runs[0]),
@@ -225,8 +237,9 @@ def _cell(run: Run, metric: Metric, best: bool) -> Cell:
 def _order(run: Run) -> str:
     """In which order the events came, in words."""
     kind, _, seed = run.stream[1].partition(":")
-    if kind == "shuffled":
-        words = f"in random order, seed{'s' if '..' in seed else ''} {seed.replace('..', ' to ')}"
+    orders = {"shuffled": "random", "siblurry": "Si-Blurry"}
+    if kind in orders:
+        words = f"in {orders[kind]} order, seed{'s' if '..' in seed else ''} {seed.replace('..', ' to ')}"
     else:
         words = "in the order of the file" if kind == "file" else run.stream[1]
     return f"{words}, mean of {len(run.repeats)} repeats" if isinstance(run, MeanRun) else words
@@ -304,7 +317,7 @@ def _labels(runs: Sequence[Run]) -> dict[str, Any] | None:
             support[key] = max(support.get(key, 0), int(entry.get("support") or 0))
             of_run[key] = _finite(entry.get("f1"))
         f1.append(of_run)
-    if not support:
+    if not support or all(value is None for of_run in f1 for value in of_run.values()):
         return None
     rows = [
         (shown_as[key], count, [of_run.get(key) for of_run in f1])
@@ -358,6 +371,9 @@ def _costs(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
         rows.append((f"events {key}", [f"{run.counts[key]:,}" if key in run.counts else "–" for run in runs]))
     for key, title in (("wall_s", "seconds of its own work"), ("cpu_s", "processor seconds")):
         rows.append((title, [f"{run.time[key]:,.3f}" if key in run.time else "–" for run in runs]))
+    if any("answer_s" in run.time for run in runs):
+        texts = [f"{1000 * run.time['answer_s']:,.3f}" if "answer_s" in run.time else "–" for run in runs]
+        rows.append(("milliseconds of one answer after learning", texts))
     rows.append((EVENTS_PER_SECOND.title, [EVENTS_PER_SECOND.text(run.value(EVENTS_PER_SECOND)) for run in runs]))
     rows.append((MODEL_BYTES.title, [f"{run.model_bytes:,}" for run in runs]))
     return rows

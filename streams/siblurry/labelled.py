@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ class LabelledEvents:
         return replace(self, batch=self.batch.take(kept), test=self.batch.take(aside))
 
 
-def load_events(data: Any, *, labels: str | None = None, payload: str | None = None) -> LabelledEvents:
+def load_events(data: Any, *, labels: str | Sequence[str] | None = None, payload: str | None = None) -> LabelledEvents:
     """All events of labelled data.
 
     Parameters

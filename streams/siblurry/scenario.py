@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -68,7 +69,7 @@ class SiBlurry:
     --------
     >>> arrangement = SiBlurry(seed=3).order(np.repeat(np.arange(10), 30))
     >>> len(arrangement), arrangement.statistics["events"]
-    (300, [94, 7, 83, 31, 85])
+    (300, [31, 32, 89, 30, 118])
     """
 
     def __init__(
@@ -141,7 +142,9 @@ class SiBlurry:
             n_sessions=self.sessions,
         )
 
-    def stream(self, data: Any, *, labels: str | None = None, payload: str | None = None) -> ArrangedSource:
+    def stream(
+        self, data: Any, *, labels: str | Sequence[str] | None = None, payload: str | None = None
+    ) -> ArrangedSource:
         """The events of labelled data in this order.
 
         Parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from typing import Any
 
 from streams.siblurry.scenario import SiBlurry
@@ -22,7 +23,9 @@ _KINDS = {
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
-def open_siblurry(text: str, *, labels: str | None = None, payload: str | None = None) -> ArrangedSource:
+def open_siblurry(
+    text: str, *, labels: str | Sequence[str] | None = None, payload: str | None = None
+) -> ArrangedSource:
     """The stream that a URL names.
 
     Parameters

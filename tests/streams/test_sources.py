@@ -26,6 +26,7 @@ from streams.libsvm import LibsvmSource
 from streams.memory import BatchSource
 from streams.numpy_archive import NumpySource
 from streams.river_source import RiverSource
+from streams.siblurry import ArrangedSource, SiBlurry
 from streams.source import Source
 from streams.synthetic.source import SyntheticSource
 from tests.streams.places import assert_same_batch, drained
@@ -124,6 +125,7 @@ CASES = {
     },
     BatchSource: {"": batch_source},
     RiverSource: {"": lambda folder: lambda: RiverSource(Pairs())},
+    ArrangedSource: {"": lambda folder: lambda: SiBlurry(sessions=3).stream((np.eye(N, 5), np.arange(N) % 4))},
     SyntheticSource: {"": lambda folder: lambda: SyntheticSource(events=N, sparse=0.3)},
 }
 """For every source, ways to make one: functions of a folder that return what opens it, anew each time."""

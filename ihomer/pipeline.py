@@ -27,8 +27,8 @@ class Pipeline:
     topic
         What tells whose partitions are whose, and gives their events.
     make_engine
-        Makes the engine of a source and its partition's number, with a store where its state is to survive. What the
-        engine is to be told once it has been made ready (``begin``) is done here.
+        Makes the engine of a source and its partition's number. Where its state is to survive it has a store, which is
+        claimed before anything is opened that is written to: from then on whoever had the partition is refused.
     resume
         Whether partitions go on from their latest checkpoints; else those are removed when a partition is first
         assigned.
@@ -112,8 +112,6 @@ class Pipeline:
 
     def _take_on(self, partition: int) -> None:
         engine = self._make_engine(self.topic.source(partition), partition)
-        if engine.store is not None:
-            engine.store.claim()
         # A partition that comes back has left its state behind, whatever was asked for at the start.
         engine.begin(resume=self.resume or partition in self._met)
         engine.on_checkpoint = lambda position: self.topic.commit({partition: position})
@@ -125,11 +123,12 @@ class Pipeline:
         """Whether the partition had events; some of what waits is taken, so that others have their turn."""
         until = time.monotonic() + _TURN_S
         took = False
-        while time.monotonic() < until:
-            engine = self.engines.get(partition)
-            if engine is None or engine.ended or not self._guarded(partition, lambda engine: engine.step(0.0)):
+        while (engine := self.engines.get(partition)) is not None and not engine.ended:
+            if not self._guarded(partition, lambda engine: engine.step(0.0)):
                 break
             took = True
+            if time.monotonic() >= until:
+                break
         return took
 
     def _release(self, partitions: list[int]) -> None:

@@ -83,6 +83,8 @@ def _topic(plan: RunPlan) -> Topic:
 def _engine(plan: RunPlan, source: Source, partition: int, progress: Progress) -> Engine:
     group = Address.parse(plan.source).group
     store = None if plan.checkpoint is None else CheckpointStore(plan.checkpoint, f"partition-{partition:04d}")
+    if store is not None:
+        store.claim()
 
     def sink(where: str | None, role: Role = "messages") -> Sink | None:
         if where is None:

@@ -72,12 +72,14 @@ class ToyTopic:
 
 def make_engine(folder: Path) -> Callable[[Source, int], Engine]:
     def make(source: Source, partition: int) -> Engine:
+        store = CheckpointStore(folder / f"partition-{partition:04d}")
+        store.claim()
         return Engine(
             source,
             [Track("linear", LinearClassifier()), Track("no-change", NoChangeClassifier(), baseline=True)],
             batch_size=4,
             outputs=Outputs(predictions=LinesSink(folder / f"predictions-{partition}.jsonl")),
-            store=CheckpointStore(folder / f"partition-{partition:04d}"),
+            store=store,
             checkpoint_every=30,
         )
 
@@ -114,8 +116,9 @@ def test_a_partition_learns_as_if_it_were_alone(undisturbed: list[dict[str, Any]
 
 
 def test_partitions_that_come_and_go_end_as_if_they_had_stayed(
-    undisturbed: list[dict[str, Any]], tmp_path: Path
+    undisturbed: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("ihomer.pipeline._TURN_S", 0.0)
     rng = np.random.default_rng(5)
     script: list[tuple[str, list[int]]] = [("assign", [0, 1, 2])]
     mine = {0, 1, 2}
@@ -180,6 +183,7 @@ def test_a_challenger_is_promoted_with_all_that_it_has_learned(tmp_path: Path) -
             tracks.append(Track("no-change", NoChangeClassifier(), baseline=True))
             sink = LinesSink(tmp_path / f"predictions-{partition}.jsonl")
             store = CheckpointStore(tmp_path / f"partition-{partition:04d}")
+            store.claim()
             return Engine(source, tracks, store=store, outputs=Outputs(predictions=sink), max_events=100)
 
         return make

@@ -137,8 +137,9 @@ def test_partitions_that_come_and_go_end_as_if_they_had_stayed(
 
 
 def test_a_process_that_was_replaced_gives_up_and_harms_nothing(
-    undisturbed: list[dict[str, Any]], tmp_path: Path
+    undisturbed: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("ihomer.pipeline._TURN_S", 0.0)
     zombie = Pipeline(ToyTopic([("assign", [0])]), make_engine(tmp_path))
     zombie.topic.poll(0, zombie._release)
     zombie._take_on(0)

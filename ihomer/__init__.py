@@ -52,11 +52,13 @@ if TYPE_CHECKING:
     from ihomer.checkpoint import save as save
     from ihomer.classifier import IHOMERClassifier as IHOMERClassifier
     from ihomer.cluster_learners import ClusterLearners as ClusterLearners
+    from ihomer.evaluation.continual import evaluate_continual as evaluate_continual
     from ihomer.evaluation.metrics import MultiLabelMetrics as MultiLabelMetrics
     from ihomer.evaluation.prequential import evaluate as evaluate
     from ihomer.evaluation.ranking import RankingMetrics as RankingMetrics
     from ihomer.evaluation.repeats import evaluate_repeats as evaluate_repeats
     from ihomer.evaluation.result import Result as Result
+    from ihomer.evaluation.seeds import compare_seeds as compare_seeds
     from ihomer.evaluation.significance import compare_learners as compare_learners
     from ihomer.evaluation.single_label import SingleLabelMetrics as SingleLabelMetrics
     from ihomer.hierarchy import LabelHierarchy as LabelHierarchy
@@ -76,6 +78,7 @@ if TYPE_CHECKING:
     from learners import RidgeClassifier as RidgeClassifier
     from learners import RLSClassifier as RLSClassifier
     from learners import SLDAClassifier as SLDAClassifier
+    from learners import TEENClassifier as TEENClassifier
     from streams import KafkaSink as KafkaSink
     from streams import KafkaSource as KafkaSource
     from streams import SiBlurry as SiBlurry
@@ -150,8 +153,11 @@ _WHERE = {
     "SingleLabel": "ihomer.single_label",
     "SingleLabelMetrics": "ihomer.evaluation.single_label",
     "SyntheticSource": "streams.synthetic",
+    "TEENClassifier": "learners",
     "compare_learners": "ihomer.evaluation.significance",
+    "compare_seeds": "ihomer.evaluation.seeds",
     "evaluate": "ihomer.evaluation.prequential",
+    "evaluate_continual": "ihomer.evaluation.continual",
     "evaluate_repeats": "ihomer.evaluation.repeats",
     "load": "ihomer.checkpoint",
     "open_sink": "streams.opening",

@@ -33,6 +33,7 @@ LEARNERS = {
     "ridge": "learners.heads.ridge:RidgeClassifier",
     "rls": "learners.heads.rls:RLSClassifier",
     "slda": "learners.heads.slda:SLDAClassifier",
+    "teen": "learners.heads.teen:TEENClassifier",
 }
 """The learners that have a name, and where their classes are."""
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from learners.heads.ridge import BalancedRidgeClassifier, RidgeClassifier
     from learners.heads.rls import RLSClassifier
     from learners.heads.slda import SLDAClassifier
+    from learners.heads.teen import TEENClassifier
     from learners.knn import KNNClassifier
     from learners.linear import LinearClassifier
     from learners.naive_bayes import BernoulliNBClassifier, GaussianNBClassifier
@@ -38,6 +39,7 @@ __all__ = [
     "RanPACClassifier",
     "RidgeClassifier",
     "SLDAClassifier",
+    "TEENClassifier",
 ]
 
 _MODULE_OF = {
@@ -58,6 +60,7 @@ _MODULE_OF = {
     "RanPACClassifier": "learners.heads.ranpac",
     "RidgeClassifier": "learners.heads.ridge",
     "SLDAClassifier": "learners.heads.slda",
+    "TEENClassifier": "learners.heads.teen",
 }
 
 

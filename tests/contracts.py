@@ -23,7 +23,11 @@ from streams.batch import COMPLETE, PARTIAL, UNLABELLED, Batch, Prediction, Rows
 ROOMS = ("learners", "ihomer")
 
 SETTINGS: dict[str, list[dict]] = {
-    "AutoHead": [{}, {"objective": "balanced", "sub_prototypes": 0}, {"sub_prototypes": 2, "refresh": 3}],
+    "AutoHead": [
+        {"n_features": 20},
+        {"objective": "balanced", "n_features": 0, "sub_prototypes": 0},
+        {"n_features": 5, "sub_prototypes": 2, "refresh": 3, "normalise": "layer"},
+    ],
     "BalancedRidgeClassifier": [{}, {"penalty": 0.01, "normalise": "l2"}],
     "BernoulliNBClassifier": [{}, {"alpha": 0.1, "true_threshold": 0.5, "threshold": "f1"}],
     "ClassifierChain": [
@@ -53,6 +57,7 @@ SETTINGS: dict[str, list[dict]] = {
     "RanPACClassifier": [{"n_projections": 20}, {"n_projections": 30, "seed": 1, "refresh": 7, "multilabel": True}],
     "RidgeClassifier": [{}, {"penalty": 2.0, "relative": False, "refresh": 1, "multilabel": True}],
     "SLDAClassifier": [{}, {"shrinkage": 0.1, "prior": 0.5, "normalise": "quadratic", "refresh": 8}],
+    "TEENClassifier": [{}, {"strength": 1.0, "fade": 3.0, "normalise": "layer", "refresh": 5}],
 }
 """The parameters under which every learner is held to the laws."""
 

@@ -1,4 +1,4 @@
-"""The default head: cosines of whitened class means, cold classes drawn to their like, and several means a class."""
+"""The head to take when nothing is known: whitened cosine to calibrated prototypes and to sub-prototypes of a lift."""
 
 from __future__ import annotations
 
@@ -7,46 +7,78 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cholesky, solve_triangular
 
-from learners.base import State, with_room
-from learners.heads.head import SolvedHead, Weights, dot, to_shares
+from learners.base import State
+from learners.heads.head import Head, dot, to_shares
+from learners.heads.lifting import Lift
 from learners.heads.slda import shrunk_covariance
-from learners.heads.statistics import BLOCK, FROZEN_AT, FROZEN_ROWS, ROWS, Moments
-from streams.batch import Batch
+from learners.heads.splitting import Centroids, single_dot
+from learners.heads.statistics import FROZEN_AT, ClassStatistics, Moments
+from learners.heads.teen import calibrate, unit
+from streams.batch import COMPLETE, Batch, Rows
 
 Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
 Labels = NDArray[np.int32]
-
-WARM = 5.0
-"""A class of so many events counts half in the centre."""
-
-COLD, DRAWN, SHARP = 20.0, 0.3, 16.0
-"""A class of no events is drawn to its like by ``DRAWN``, one of ``COLD`` events by half as much; likeness counts by
-exp(``SHARP`` times the cosine)."""
-
-EVENTS_EACH, TRUSTED = 15, 10.0
-"""Events of a class for each of its sub-prototypes, and of a sub-prototype that half trusts its own direction."""
-
-PRIOR = 0.25
-"""Weight of how often a class occurs, for plain accuracy."""
 
 OBJECTIVES = ("plain", "balanced")
 
+OPENING = 64
+"""Events that set the scales of the lift; they are held until there are so many."""
 
-class AutoHead(SolvedHead):
-    """One setting for frozen features of any kind and any order of classes.
+REFRESH = 256
+
+CENTRE = 5.0
+"""Events after which a class counts half of what it can in the common centre."""
+
+STRENGTH, FADE = 0.3, 20.0
+"""Of the calibration, as in `TEENClassifier`."""
+
+TRUST = 10.0
+"""Events after which a sub-prototype is half its own and half the prototype of its class."""
+
+FREQUENCY = 0.4
+"""How much the regression that knows frequencies counts beside similarity, for plain accuracy."""
+
+SURENESS = 1.5
+"""Factor of scores of unit spread before they become probabilities."""
+
+
+EQUAL = 1e-5
+"""Scores that are this close are equal; of equal ones the class that was born first is answered."""
+
+
+class Similarity(NamedTuple):
+    """Scores ``z @ vectors[k] + offsets[k]`` of class ``labels[k]``, plus the largest of ``z @ sub_vectors[i]`` over
+    the sub-prototypes with ``owners[i] == k``, where z is a lifted vector less ``centre``."""
+
+    centre: Floats
+    labels: Labels
+    vectors: Floats
+    offsets: Floats
+    owners: NDArray[np.int64]
+    sub_vectors: Floats32
+
+
+class AutoHead(Head):
+    """A head of few settings for frozen features of any kind and number, and classes that may come at any time.
 
     Parameters
     ----------
     objective
-        What is answered for: ``"plain"`` accuracy, or ``"balanced"``, the mean over classes.
+        ``"plain"``: as many events right as possible, where frequent classes count more; ``"balanced"``: the mean
+        accuracy of the classes. On a skewed stream the two are at odds.
+    n_features
+        Random features that stand beside the given ones, as in `Lift`; 0: no lift, at a fraction of time and memory.
     sub_prototypes
-        Means a class at most beside its own; 0: none.
+        Sub-prototypes of a class at most, as in `Centroids`; 0: none.
+    seed
+        Of the random features, at least 0.
     normalise
         What is done to a vector first, as in `Normaliser`.
     refresh
-        The weights lag at most this many vectors behind, as in `SolvedHead`; at least 1.
+        Answers lag at most this many vectors behind, as in `SolvedHead`; at least 1.
 
     Raises
     ------
@@ -55,34 +87,39 @@ class AutoHead(SolvedHead):
 
     Notes
     -----
-    With the pooled covariance A, shrunk by the schedule of `SLDAClassifier`, and the centre c of the class means in
-    which a class of n events weighs n / (n + 5), a class has the direction w = A^-1 (mean - c) over its length in the
-    metric of A: the score is a cosine between whitened vectors, so that a class far from the centre has no advantage.
-    A class of few events is drawn to classes that it resembles, by 0.3 * 20 / (20 + n) [1]_. A sub-prototype is the
-    mean of those events of its class that are nearest to it (by distance^2 * (events + 1), so that none starves); there
-    is one for every 15 events. It has a direction of its own, mixed with that of its class for want of events, and
-    the best one adds to the score of the class. For plain accuracy a quarter of log(n K / N) is added for
-    classes that are more frequent than the mean, in units of the scores' spread.
+    A vector is lifted (`Lift`), and its class teaches `ClassStatistics` and `Centroids`. From the pooled covariance A
+    within classes, shrunk by the schedule of `SLDAClassifier`, and the common centre c = sum r_k m_k / sum r_k of
+    the class means m_k of counts n_k, r_k = n_k / (n_k + 5), answers are solved in the whitened space, that is with
+    y(v) = L^-1 (v - c), A = L L^T:
 
-    A sub-prototype begins as the vector of one event, and is that vector until another one joins it; nothing else of
-    single events is kept. Without sub-prototypes the order of events leaves no trace beyond rounding, and `merge` is
-    exact.
+    1. prototypes p_k are the directions of y(m_k), calibrated as by `TEENClassifier`;
+    2. sub-prototypes are directions, too: of b u + (1 - b) p_k, with u the direction of y of a centroid of
+       count n, and b = n / (n + 10);
+    3. similarity is y . p_k plus the largest y . u of the class, over the spread of these scores;
+    4. for plain accuracy .4 times the score of a ridge regression is added, over its spread. In it a class weighs
+       max(1, n_k K / n): a class may have few events because it is rare or because it has hardly begun, but one that
+       has many is frequent.
 
-    Time: O(d^2 / 2 + s d) to learn an event, O(K s d) to answer one, d^3 / 3 + K s d^2 to solve, s being the means a
-    class. Missing values are 0, nominal columns are not looked at. Nothing is forgotten. Bytes: 8 d^2 + 16 K d (1 + s).
+    The spread is the root mean square of scores about their mean over the classes, in closed form for normal classes:
+    the head asks for no answers to its own events, which on a stream in sessions are those of few classes.
+    Probabilities are the softmax of 1.5 times the score, which is in no way fitted.
 
-    References
-    ----------
-    .. [1] Wang et al., "Few-shot class-incremental learning via training-free prototype calibration", NeurIPS 2023,
-       equations (4) to (6), where the weight does not fade.
+    The first 64 events are held until they set the scales of the lift, and then let go; with fewer, scales are those
+    of the first 1, 2, 4, ... No event is kept after that. Without lift none is held.
+
+    An event with several labels is one of each of their classes. Without lift and sub-prototypes the order of events
+    leaves no trace beyond rounding, and `merge` is exact; otherwise it is refused. Missing values are 0, nominal
+    columns are not looked at. Nothing is forgotten. With D = d + ``n_features`` and P sub-prototypes in all:
+    O(D^2 / 2 + D ``sub_prototypes``) to learn a vector, O((K + P) D) to answer one, D^3 / 3 + 2 (K + P) D^2 to solve.
+    Bytes: 8 D^2 + 16 K D + 12 P D, and up to 8 ``refresh`` D.
 
     Examples
     --------
     >>> from learners.heads.auto import AutoHead
     >>> head = AutoHead()
     >>> for size in range(20):
-    ...     head.learn_one({"size": float(size), "one": 1.0}, {"small": size < 10, "big": size >= 10})
-    >>> head.predict_one({"size": 13.0, "one": 1.0})
+    ...     head.learn_one({"size": float(size)}, {"small": size < 10, "big": size >= 10})
+    >>> head.predict_one({"size": 13.0})
     {'small': False, 'big': True}
     """
 
@@ -90,229 +127,238 @@ class AutoHead(SolvedHead):
         self,
         objective: str = "plain",
         *,
+        n_features: int = 600,
         sub_prototypes: int = 20,
+        seed: int = 0,
         normalise: str = "none",
-        refresh: int = BLOCK,
+        refresh: int = REFRESH,
     ) -> None:
         if objective not in OBJECTIVES:
             raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
-        if sub_prototypes < 0:
-            raise ValueError(f"sub_prototypes must be at least 0, got {sub_prototypes}")
-        super().__init__(normalise, refresh)
-        self.objective, self.sub_prototypes = objective, sub_prototypes
-        self._subs = _SubPrototypes.none(sub_prototypes)
-        self._frozen_subs = self._subs
-        self._solved_subs: tuple[tuple[int, int], Weights, _Directions] | None = None
+        for name, value in (("n_features", n_features), ("sub_prototypes", sub_prototypes), ("seed", seed)):
+            if value < 0:
+                raise ValueError(f"{name} must be at least 0, got {value}")
+        if refresh < 1:
+            raise ValueError(f"refresh must be at least 1, got {refresh}")
+        super().__init__(normalise)
+        self.objective = objective
+        self.n_features = n_features
+        self.sub_prototypes = sub_prototypes
+        self.seed = seed
+        self.refresh = refresh
+        self._lift = Lift(n_features, seed)
+        self._opening = np.zeros((0, 0))
+        self._opening_labels = Rows.empty(0)
+        self._opening_weight = np.zeros(0)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin anew, but for the scales of the lift and the vectors that are held."""
+        self._statistics = ClassStatistics("full", refresh=self.refresh)
+        self._centroids = Centroids(self.sub_prototypes)
+        self._solved: tuple[tuple[int, int], Similarity] | None = None
 
     def _grow(self, width: int, n_labels: int) -> None:
-        super()._grow(width, n_labels)
-        self._subs, self._frozen_subs = self._subs.grown(0, width), self._frozen_subs.grown(0, width)
+        self._lift.grow(self.schema_.feature_names)
+        self._statistics.grow(self.n_features + width, n_labels)
+        self._centroids.grow(self.n_features + width)
+        if width > self._opening.shape[1]:
+            self._opening = np.pad(self._opening, ((0, 0), (0, width - self._opening.shape[1])))
 
     def _walk(self, x: Floats, batch: Batch, learn: bool, answer: bool, proba: Floats, chosen: Labels) -> None:
-        statistics, start = self._statistics, 0
+        start = 0
         while start < len(x):
-            before, stop = int(statistics.counters[FROZEN_AT]), len(x)
-            solved = self._solve_frozen() if answer else None
-            if learn:
-                stop = statistics.learn(x, batch, start, pause=True)
-            if solved is not None:
-                _answer(x[start:stop], *solved[0], *solved[1], proba[start:stop], chosen[start:stop])
-            if learn and self.sub_prototypes:
-                self._subs = self._subs.grown(len(statistics.n), statistics.width)
-                bounds = batch.y.indptr[start : stop + 1]
-                _learn_subs(x[start:stop], bounds, batch.y.indices, statistics.row_of, *self._subs)
-                if int(statistics.counters[FROZEN_AT]) != before:
-                    self._frozen_subs = self._subs.copy(int(statistics.counters[FROZEN_ROWS]))
-            start = stop
+            # While the scales may change with any event, events go one by one.
+            ahead = len(x) if self._is_settled or not learn else start + 1
+            lifted = self._lift.apply(x[start:ahead]) if self.n_features else x
+            while start < ahead:
+                part = lifted[start - ahead :]
+                similarity = self._frozen() if answer else None
+                stop = self._learn(part, batch[start:ahead]) + start if learn else ahead
+                if similarity is not None:
+                    centred = part[: stop - start] - similarity.centre
+                    _answer(centred, *similarity[1:], proba[start:stop], chosen[start:stop])
+                if learn and not self._is_settled:
+                    self._hold(x[start], batch[start:ahead])
+                start = stop
 
-    def _solve_frozen(self) -> tuple[Weights, _Directions]:
-        key = int(self._statistics.counters[FROZEN_AT]), self._statistics.width
-        if self._solved_subs is None or self._solved_subs[0] != key:
-            moments = self._statistics.frozen()
-            if len(moments.labels):
-                solved = self._solve_with(moments, self._frozen_subs)
-            else:
-                solved = Weights(moments.labels, moments.means, moments.n), _Directions.none(moments.means)
-            self._solved_subs = (key, *solved)
-        return self._solved_subs[1:]
+    @property
+    def _is_settled(self) -> bool:
+        """Whether the scales of the lift are settled."""
+        return not self.n_features or self._lift.n_fitted >= OPENING
 
-    def _solve(self, moments: Moments) -> Weights:
-        return self._solve_with(moments, self._subs)[0]
-
-    def _solve_with(self, moments: Moments, subs: _SubPrototypes) -> tuple[Weights, _Directions]:
-        n, means = moments.n, moments.means
-        warmth = n / (n + WARM)
-        centre = warmth @ means / warmth.sum()
-        metric = shrunk_covariance(moments, "scheduled")
-        factor = cho_factor(metric, lower=True)
-        directions = _calibrated(_unit(_solved(factor, means - centre), metric), means - centre, n, metric)
-        spread = _spread(moments, directions, centre)
-        found = _Directions.none(means)
+    def _learn(self, lifted: Floats, batch: Batch) -> int:
+        """Learn until the moments are frozen; how many events were learned."""
+        statistics = self._statistics
+        before = int(statistics.counters[FROZEN_AT])
+        stop = statistics.learn(lifted, batch, pause=True)
         if self.sub_prototypes:
-            rows = len(n)
-            own = _unit(_solved(factor, (subs.means[:rows] - centre).reshape(-1, means.shape[1])), metric)
-            trust = (subs.counts[:rows] / (subs.counts[:rows] + TRUSTED))[:, :, None]
-            mixed = trust * own.reshape(subs.means[:rows].shape) + (1 - trust) * directions[:, None, :]
-            mixed = _unit(mixed.reshape(-1, means.shape[1]), metric).reshape(mixed.shape)
-            spread *= 2
-            found = _Directions(mixed / spread, -(mixed @ centre) / spread, subs.born[:rows])
-        offsets = -(directions @ centre) / spread
-        if self.objective == "plain":
-            offsets += PRIOR * np.log(np.maximum(n * len(n) / moments.total, 1.0))
-        return Weights(moments.labels, directions / spread, offsets), found
+            lengths = np.diff(batch.y.indptr[: stop + 1])
+            rows = statistics.row_of[batch.y.indices[: batch.y.indptr[stop]]].astype(np.int64)
+            weight = np.ones(stop) if batch.weight is None else batch.weight[:stop]
+            self._centroids.learn(np.repeat(lifted[:stop], lengths, axis=0), rows, np.repeat(weight, lengths))
+        if statistics.counters[FROZEN_AT] != before:
+            self._centroids.freeze()
+        return stop
+
+    def _hold(self, x: Floats, event: Batch) -> None:
+        """Hold an event for the scales of the lift, and set them when there are twice as many as the last time."""
+        if not len(event.y.indices):
+            return
+        before = len(self._opening)
+        self._opening = np.concatenate([self._opening, x[None]])
+        self._opening_labels = Rows.concat([self._opening_labels, event.y])
+        weight = np.ones(1) if event.weight is None else event.weight
+        self._opening_weight = np.concatenate([self._opening_weight, weight])
+        n = before + 1
+        if n.bit_length() == before.bit_length():
+            return
+        self._lift.fit(self._opening)
+        state = np.full(n, COMPLETE, np.uint8)
+        held = Batch(
+            self.schema_, np.zeros((n, 0), np.float32), self._opening_labels, state, weight=self._opening_weight
+        )
+        self._forget()
+        self._make_room()
+        lifted, start = self._lift.apply(self._opening), 0
+        while start < n:
+            start += self._learn(lifted[start:], held[start:])
+        if n >= OPENING:
+            self._opening, self._opening_labels = self._opening[:0], Rows.empty(0)
+            self._opening_weight = self._opening_weight[:0]
+
+    def _frozen(self) -> Similarity:
+        key = int(self._statistics.counters[FROZEN_AT]), self._statistics.width
+        if self._solved is None or self._solved[0] != key:
+            self._solved = key, solve(self._statistics.frozen(), *self._centroids.frozen(), self.objective == "plain")
+        return self._solved[1]
 
     def _get_state(self) -> State:
-        rows = int(self._statistics.counters[ROWS])
-        state = super()._get_state()
-        for name, subs in (("subs", self._subs.copy(rows)), ("frozen_subs", self._frozen_subs)):
-            state |= {f"{name}_{part}": array.copy() for part, array in subs._asdict().items()}
-        return state
+        self._make_room()
+        return {
+            "lift": self._lift.scales.copy(),
+            "opening": self._opening.copy(),
+            "opening_bounds": self._opening_labels.indptr.copy(),
+            "opening_labels": self._opening_labels.indices.copy(),
+            "opening_weight": self._opening_weight.copy(),
+            **self._statistics.get_state(),
+            **self._centroids.get_state(),
+            **self._normaliser.get_state(),
+        }
 
     def _set_state(self, state: State) -> None:
-        super()._set_state(state)
-        self._subs = _SubPrototypes(*(state[f"subs_{part}"].copy() for part in _SubPrototypes._fields))
-        self._frozen_subs = _SubPrototypes(*(state[f"frozen_subs_{part}"].copy() for part in _SubPrototypes._fields))
-        self._solved_subs = None
+        self._normaliser.set_state(state)
+        self._statistics.set_state(state)
+        self._centroids.set_state(state)
+        self._lift = Lift(self.n_features, self.seed)
+        self._lift.scales[:] = state["lift"]
+        self._opening = np.array(state["opening"], np.float64)
+        self._opening_labels = Rows(np.array(state["opening_bounds"]), np.array(state["opening_labels"]))
+        self._opening_weight = np.array(state["opening_weight"], np.float64)
+        self._solved = None
 
     def _merge(self, other: Self, columns: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
-        if self.sub_prototypes:
-            raise ValueError(f"sub_prototypes must be 0 to merge, got {self.sub_prototypes}")
-        super()._merge(other, columns, labels)
-        self._solved_subs = None
+        if self.n_features or self.sub_prototypes:
+            found = f"{self.n_features} and {self.sub_prototypes}"
+            raise ValueError(f"n_features and sub_prototypes must be 0 to merge, got {found}")
+        self._statistics.merge(other._statistics, columns, labels)
+        self._solved = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_solved_subs": None}
+        return {**super().__getstate__(), "_solved": None}
 
 
-class _SubPrototypes(NamedTuple):
-    """Of every class, by its row in the statistics: means (K, s, d), their events (K, s), and how many there are."""
+def solve(moments: Moments, owners: NDArray[np.int64], counts: Floats, centroids: Floats32, plain: bool) -> Similarity:
+    """What the moments and centroids of the same classes, in the same order, give.
 
-    means: Floats
-    counts: Floats
-    born: NDArray[np.int64]
+    Parameters
+    ----------
+    owners, counts, centroids
+        The class, weight and vector of each centroid.
+    plain
+        Whether frequencies count.
+    """
+    n, means, d = moments.n, moments.means, moments.means.shape[1]
+    if not len(n):
+        return Similarity(np.zeros(d), moments.labels, means, n, owners, centroids)
+    reliance = n / (n + CENTRE)
+    centre = reliance @ means / reliance.sum()
+    lower = cholesky(shrunk_covariance(moments, "scheduled"), lower=True, check_finite=False)
+    whitened = _whiten(lower, means - centre)
+    prototypes = calibrate(unit(whitened), n, STRENGTH, FADE)
+    trust = (counts / (counts + TRUST))[:, None]
+    sub_prototypes = unit(trust * unit(_whiten(lower, centroids - centre)) + (1 - trust) * prototypes[owners])
 
-    @classmethod
-    def none(cls, most: int) -> Self:
-        return cls(np.zeros((0, most, 0)), np.zeros((0, most)), np.zeros(0, np.int64))
-
-    def grown(self, rows: int, width: int) -> _SubPrototypes:
-        """Room for so many classes, and vectors of so many columns, of which earlier ones had zeros."""
-        means = self.means
-        if width > means.shape[2]:
-            means = np.pad(means, ((0, 0), (0, 0), (0, width - means.shape[2])))
-        return _SubPrototypes(with_room(means, rows), with_room(self.counts, rows), with_room(self.born, rows))
-
-    def copy(self, rows: int) -> _SubPrototypes:
-        """Those of the first so many classes, as copies."""
-        held = self.grown(rows, 0)
-        return _SubPrototypes(held.means[:rows].copy(), held.counts[:rows].copy(), held.born[:rows].copy())
-
-
-class _Directions(NamedTuple):
-    """Linear scores of sub-prototypes: vectors (K, s, d), offsets (K, s), and how many each class has."""
-
-    vectors: Floats
-    offsets: Floats
-    born: NDArray[np.int64]
-
-    @classmethod
-    def none(cls, means: Floats) -> Self:
-        k, d = means.shape
-        return cls(np.zeros((k, 0, d)), np.zeros((k, 0)), np.zeros(k, np.int64))
-
-
-def _solved(factor: tuple[Floats, bool], rows: Floats) -> Floats:
-    """A^-1 of every row."""
-    return np.ascontiguousarray(cho_solve(factor, rows.T).T)
+    shares = n / moments.total
+    # The largest similarity to a sub-prototype has about the spread of that to the prototype.
+    terms = 2 if len(owners) else 1
+    scale = SURENESS / (terms * _spread(prototypes, np.zeros(len(n)), whitened, shares))
+    vectors, offsets = prototypes * scale, np.zeros(len(n))
+    if plain:
+        regression, constants = upward_ridge(whitened, shares)
+        weight = FREQUENCY * SURENESS / _spread(regression, constants, whitened, shares)
+        vectors, offsets = vectors + regression * weight, constants * weight
+    both = np.concatenate([vectors, sub_prototypes * scale])
+    raised = np.ascontiguousarray(solve_triangular(lower, both.T, trans="T", lower=True, check_finite=False).T)
+    return Similarity(
+        centre, moments.labels, raised[: len(n)], offsets, owners.copy(), raised[len(n) :].astype(np.float32)
+    )
 
 
-def _unit(rows: Floats, metric: Floats) -> Floats:
-    """Every row over its length in a metric; a row of no length as it is."""
-    lengths = np.sqrt(np.maximum(np.einsum("kj,kj->k", rows @ metric, rows), 0))
-    return rows / np.where(lengths > 0, lengths, 1)[:, None]
+def upward_ridge(whitened: Floats, shares: Floats) -> tuple[Floats, Floats]:
+    """Vectors and constants of a ridge regression in which a class weighs as its share, but no less than a mean one.
+
+    The classes have covariance I around ``whitened``, of which the identity takes the place of the penalty; by the
+    Woodbury identity only a system of K equations is solved.
+    """
+    weight = np.maximum(1.0, shares * len(shares))
+    weight /= weight.sum()
+    centre = weight @ whitened
+    between = whitened - centre
+    system = np.eye(len(weight)) + weight[:, None] * (between @ between.T)
+    vectors = np.linalg.solve(system, np.diag(weight)).T @ between
+    return vectors, weight - vectors @ centre
 
 
-def _calibrated(own: Floats, centred: Floats, n: Floats, metric: Floats) -> Floats:
-    """Directions of cold classes drawn to those of the classes that they resemble."""
-    if len(n) == 1:
-        return own
-    lengths = np.sqrt(np.maximum(np.einsum("kj,kj->k", own, centred) ** 2, 0))
-    # Inner products of one's direction with the other's whitened deviation, over that one's length.
-    cosines = (own @ centred.T) / np.where(lengths > 0, lengths, 1)
-    weights = n * np.exp(SHARP * (cosines - 1))
-    np.fill_diagonal(weights, 0)
-    weights /= np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-    drawn = (DRAWN * COLD / (COLD + n))[:, None]
-    return _unit((1 - drawn) * own + drawn * (weights @ own), metric)
+def _spread(vectors: Floats, constants: Floats, whitened: Floats, shares: Floats) -> float:
+    """Root mean square of linear scores about their mean over the classes, of normal classes with covariance I."""
+    vectors, constants = vectors - vectors.mean(axis=0), constants - constants.mean()
+    scores = whitened @ vectors.T + constants
+    square = np.einsum("kj,kj->", vectors, vectors) + shares @ np.einsum("jk,jk->j", scores, scores)
+    return float(np.sqrt(square / len(vectors))) or 1.0
 
 
-def _spread(moments: Moments, directions: Floats, centre: Floats) -> float:
-    """Root mean square, over all events learned and all classes, of how far a score is from the mean score."""
-    apart = directions - directions.mean(axis=0)
-    gaps = (moments.means - centre) @ apart.T
-    within = np.einsum("kj,kj->", apart @ moments.scatter, apart)
-    squares = (within + moments.n @ (gaps**2).sum(axis=1)) / (moments.total * len(directions))
-    return float(np.sqrt(squares)) if squares > 0 else 1.0
+def _whiten(lower: Floats, vectors: Floats) -> Floats:
+    whitened: Floats = np.ascontiguousarray(solve_triangular(lower, vectors.T, lower=True, check_finite=False).T)
+    return whitened
 
 
-@njit(cache=True, nogil=True)
-def _learn_subs(
-    x: Floats,
-    bounds: NDArray[np.int64],
-    indices: Labels,
-    row_of: Labels,
-    means: Floats,
-    counts: Floats,
-    born: NDArray[np.int64],
-) -> None:
-    """Let every event join, or begin, a sub-prototype of each of its classes."""
-    for i in range(len(x)):
-        for cell in range(bounds[i], bounds[i + 1]):
-            k = row_of[indices[cell]]
-            events = counts[k, : born[k]].sum()
-            if born[k] < counts.shape[1] and events >= EVENTS_EACH * born[k]:
-                chosen = born[k]
-                born[k] += 1
-            else:
-                chosen, least = 0, np.inf
-                for s in range(born[k]):
-                    far = _squared_distance(x[i], means[k, s]) * (counts[k, s] + 1)
-                    if far < least:
-                        chosen, least = s, far
-            counts[k, chosen] += 1
-            share = 1.0 / counts[k, chosen]
-            for j in range(x.shape[1]):
-                means[k, chosen, j] += (x[i, j] - means[k, chosen, j]) * share
-
-
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
-def _squared_distance(a: Floats, b: Floats) -> float:
-    total = 0.0
-    for j in range(len(a)):
-        total += (a[j] - b[j]) ** 2
-    return total
+_TILE = 16
+"""Sub-prototypes that are compared with all events of a batch while they are in the cache."""
 
 
 @njit(cache=True, nogil=True)
 def _answer(
-    x: Floats,
+    z: Floats,
     labels: Labels,
     vectors: Floats,
     offsets: Floats,
-    sub_vectors: Floats,
-    sub_offsets: Floats,
-    born: NDArray[np.int64],
+    owners: NDArray[np.int64],
+    sub_vectors: Floats32,
     proba: Floats,
     chosen: Labels,
 ) -> None:
-    """Answer every vector by its classes' scores, each with the best of its sub-prototypes added."""
+    best = np.full((len(z), len(labels)), np.float32(-np.inf if len(owners) else 0))
+    single = z.astype(np.float32)
+    for start in range(0, len(owners), _TILE):
+        for i in range(len(z)):
+            for place in range(start, min(start + _TILE, len(owners))):
+                k = owners[place]
+                best[i, k] = max(best[i, k], np.float32(single_dot(single[i], sub_vectors[place])))
     scores = np.empty(len(labels))
-    for i in range(len(x)):
+    for i in range(len(z)):
         for k in range(len(labels)):
-            scores[k] = offsets[k] + dot(x[i], vectors[k])
-            best = -np.inf
-            for s in range(born[k]):
-                best = max(best, sub_offsets[k, s] + dot(x[i], sub_vectors[k, s]))
-            if born[k]:
-                scores[k] += best
-        chosen[i] = to_shares(scores, labels, proba[i])
+            scores[k] = offsets[k] + dot(z[i], vectors[k]) + best[i, k]
+        to_shares(scores, labels, proba[i])
+        # Classes that always come together would be told apart by rounding alone.
+        chosen[i] = labels[np.argmax(scores >= scores.max() - EQUAL)] if len(labels) else -1

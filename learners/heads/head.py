@@ -29,7 +29,7 @@ class Weights(NamedTuple):
     offsets: Floats
 
 
-class Head(Learner, abc.ABC):
+class VectorLearner(Learner, abc.ABC):
     """A classifier of vectors that answers one class an event, or a set of labels if ``multilabel``."""
 
     multilabel = False
@@ -51,10 +51,6 @@ class Head(Learner, abc.ABC):
     @abc.abstractmethod
     def _grow(self, width: int, n_labels: int) -> None:
         """Make room for vectors of ``width`` columns, of which earlier ones had zeros, and for labels."""
-
-    @abc.abstractmethod
-    def _merge(self, other: Self, columns: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
-        """Take in another head, whose columns and labels have these numbers here."""
 
     def _taught(self, batch: Batch) -> NDArray[np.bool_]:
         """The events that are learned."""
@@ -83,6 +79,14 @@ class Head(Learner, abc.ABC):
     def _make_room(self) -> None:
         self._normaliser.grow(self.schema_.n_features)
         self._grow(self.schema_.n_features, self.schema_.n_labels)
+
+
+class Head(VectorLearner):
+    """A classifier of vectors that takes in what another one has learned."""
+
+    @abc.abstractmethod
+    def _merge(self, other: Self, columns: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
+        """Take in another head, whose columns and labels have these numbers here."""
 
     def merge(self, other: Self) -> None:
         """Take in what ``other`` has learned, as if this head had learned its events too; names are matched.
@@ -138,10 +142,10 @@ class SolvedHead(StatisticsHead):
     answer is that of all that was learned before it.
     """
 
-    def __init__(self, normalise: str, refresh: int, *, multilabel: bool = False) -> None:
+    def __init__(self, normalise: str, refresh: int, *, scatter: str = "full", multilabel: bool = False) -> None:
         if refresh < 1:
             raise ValueError(f"refresh must be at least 1, got {refresh}")
-        super().__init__(ClassStatistics("full", refresh=refresh, multilabel=multilabel), normalise)
+        super().__init__(ClassStatistics(scatter, refresh=refresh, multilabel=multilabel), normalise)
         self.multilabel = multilabel
         self.refresh = refresh
         self._solved: tuple[tuple[int, int], Weights] | None = None

@@ -84,7 +84,7 @@ class RanPACClassifier(RidgeClassifier):
         super()._grow(self.n_projections, n_labels)
         new = self.schema_.feature_names[self._projections.shape[1] : width]
         if new:
-            more = [_draw(self.seed, name, self.n_projections) for name in new]
+            more = [draw_column(self.seed, name, self.n_projections) for name in new]
             self._projections = np.concatenate([self._projections, np.array(more).T], axis=1)
 
     def _walk(self, x: Floats, batch: Batch, learn: bool, answer: bool, proba: Floats, chosen: Labels) -> None:
@@ -100,7 +100,7 @@ class RanPACClassifier(RidgeClassifier):
         super()._set_state(state)
 
 
-def _draw(seed: int, name: Name, n: int) -> Floats:
+def draw_column(seed: int, name: Name, n: int) -> Floats:
     """Independent standard normal numbers that belong to a feature."""
     digest = blake2b(json.dumps(name).encode(), digest_size=8).digest()
     return np.random.default_rng([seed, int.from_bytes(digest, "little")]).normal(size=n)

@@ -23,10 +23,13 @@ PENDING = 32
 """Downdates of the inverse that wait until they are applied in one BLAS call."""
 
 RETURN = 4
-"""With forgetting, the penalty of a column is renewed once in this many times 1 / (1 - forgetting) events."""
+"""With forgetting, the penalty is renewed after this many times 1 / (1 - forgetting) events."""
 
-_FILL, _TAUGHT, _TURN = 1, 2, 3
-"""Places in the counters, behind the rows in use: downdates that wait, events learned, whose penalty is next."""
+NEVER = 2**62
+"""Events that no stream has."""
+
+_FILL, _TAUGHT, _RENEWED = 1, 2, 3
+"""Places in the counters, behind the rows in use: downdates that wait, events learned, and those at the renewal."""
 
 _SCALE, _WEIGHT = range(2)
 """Places in the sums: what the inverse is to be multiplied with, and the weight of all events."""
@@ -61,16 +64,16 @@ class RLSClassifier(Head):
     call of BLAS; until then they are taken off every product with P. Algebra is the same, memory is written
     one thirty-second as often, and P stays symmetric to the last bit. Without forgetting the answers are those of
     `RidgeClassifier` with ``relative=False`` but for the intercept; with it, of ridge regression with fading weights.
-    The penalty would fade too, and P grow without bound in directions that no event points into any longer. So the
-    penalty of one column after the other is brought back to what it was, d (1 - forgetting) / 4 columns an event: none
-    fades to much less than a fiftieth. That takes O(K d) a column.
+    The penalty would fade too, and P grow without bound in directions that no event points into any longer. So it is
+    brought back to what it was, in O(d^3 + K d^2), after every 4 / (1 - forgetting) events, in which it fades to a
+    fiftieth, and when columns are added.
 
     The target of an event is 1 for the labels that it carries and 0 for others. With ``multilabel`` a label of which
     nothing is known is taken to be what is answered; without it an event that carries no known label teaches nothing.
     Probabilities take residuals for normal, with the variance that they had so far when events were new.
 
     O(d^2 + K d) to learn an event, O(K d) to answer one. Missing values are 0, nominal columns are not looked at.
-    Bytes: 8 d^2 + 8 K d + up to 256 d, and more with much forgetting. `merge` is exact without forgetting, but for what
+    Bytes: 8 d^2 + 8 K d + up to 256 d. `merge` is exact without forgetting, but for what
     probabilities know of residuals, which are those that each had on its own; with forgetting it is refused.
 
     References
@@ -115,7 +118,6 @@ class RLSClassifier(Head):
         self._row_of = np.zeros(0, np.int32)
         self._inverse = np.zeros((0, 0))
         self._pending = np.zeros((PENDING, 0))
-        self._restored = np.zeros(0, np.int64)
         self._weights = np.zeros((0, 0))
         self._residuals = np.zeros(0)
 
@@ -124,12 +126,11 @@ class RLSClassifier(Head):
         more = width + self.intercept - len(self._inverse)
         if more <= 0:
             return
+        self._renew()
         new = np.arange(len(self._inverse), len(self._inverse) + more)
         self._inverse = np.pad(self._inverse, (0, more))
         self._inverse[new, new] = 1 / (self.penalty * self._sums[_SCALE])
-        room = PENDING + math.ceil(len(self._inverse) * (1 - self.forgetting) / RETURN) + 1
-        self._pending = np.pad(self._pending, ((0, room - len(self._pending)), (0, more)))
-        self._restored = np.concatenate([self._restored, np.full(more, self._counters[_TAUGHT])])
+        self._pending = np.pad(self._pending, ((0, 0), (0, more)))
         self._weights = np.pad(self._weights, ((0, 0), (0, more)))
 
     def _taught(self, batch: Batch) -> NDArray[np.bool_]:
@@ -162,21 +163,40 @@ class RLSClassifier(Head):
                 answer,
                 self.multilabel,
                 self.forgetting,
-                self.penalty,
+                self._period,
                 self._counters,
                 self._sums,
                 self._row_of,
                 self._labels,
                 self._inverse,
                 self._pending,
-                self._restored,
                 self._weights,
                 self._residuals,
                 proba,
                 chosen,
             )
-            if self._counters[_FILL] >= PENDING:
+            if self._counters[_FILL] == PENDING:
                 self._apply()
+            if self._counters[_TAUGHT] == self._counters[_RENEWED] + self._period:
+                self._renew()
+
+    @property
+    def _period(self) -> int:
+        """Events between renewals of the penalty."""
+        return math.ceil(RETURN / (1 - self.forgetting)) if self.forgetting < 1 else NEVER
+
+    def _renew(self) -> None:
+        """Bring the penalty back to what it was before events were forgotten; what W answers to stays."""
+        since = self._counters[_TAUGHT] - self._counters[_RENEWED]
+        self._counters[_RENEWED] = self._counters[_TAUGHT]
+        lost = self.penalty * (1 - self.forgetting**since)
+        if lost > 0:
+            self._apply()
+            gram, rows = invert(self._inverse), int(self._counters[ROWS])
+            targets = self._weights[:rows] @ gram
+            gram[np.diag_indices(len(gram))] += lost
+            self._inverse = invert(gram)
+            self._weights[:rows] = targets @ self._inverse
 
     def _apply(self) -> None:
         """Apply the downdates that wait."""
@@ -196,7 +216,6 @@ class RLSClassifier(Head):
             "class_labels": self._labels[:rows].copy(),
             "inverse": self._inverse.copy(),
             "pending": self._pending[: self._counters[_FILL]].copy(),
-            "restored": self._restored.copy(),
             "weights": self._weights[:rows].copy(),
             "residuals": self._residuals[:rows].copy(),
             **self._normaliser.get_state(),
@@ -214,7 +233,6 @@ class RLSClassifier(Head):
         self._inverse = np.array(state["inverse"], np.float64, order="C")
         self._weights = np.array(state["weights"], np.float64, order="C")
         self._pending[: len(state["pending"])] = state["pending"]
-        self._restored = state["restored"].copy()
         self._row_of[self._labels] = np.arange(len(self._labels))
 
     def _merge(self, other: Self, columns: NDArray[np.int64], labels: NDArray[np.int64]) -> None:
@@ -224,7 +242,7 @@ class RLSClassifier(Head):
         other._apply()
         if self.intercept:
             columns = np.concatenate([[0], columns + 1])
-        theirs, size = int(other._counters[ROWS]), len(self._inverse)
+        theirs = int(other._counters[ROWS])
         rows = int(self._counters[ROWS]) + theirs
         self._labels = with_room(self._labels, rows, -1)
         self._weights, self._residuals = with_room(self._weights, rows), with_room(self._residuals, rows)
@@ -232,19 +250,24 @@ class RLSClassifier(Head):
             [find_row(labels[k], self._row_of, self._labels, self._counters) for k in other._labels[:theirs]]
         )
         rows = int(self._counters[ROWS])
-        gram = cho_solve(cho_factor(self._inverse, lower=True), np.eye(size))
+        gram, addend = invert(self._inverse), invert(other._inverse)
         targets = self._weights[:rows] @ gram
-        addend = cho_solve(cho_factor(other._inverse, lower=True), np.eye(len(other._inverse)))
         if theirs:
             targets[np.ix_(here, columns)] += other._weights[:theirs] @ addend
             self._residuals[here] += other._residuals[:theirs]
         gram[np.ix_(columns, columns)] += addend - self.penalty * np.eye(len(addend))
-        factor = cho_factor(gram, lower=True)
-        self._weights[:rows] = cho_solve(factor, targets.T).T
-        self._inverse = np.ascontiguousarray(cho_solve(factor, np.eye(size)))
-        _mirror(self._inverse)
+        self._inverse = invert(gram)
+        self._weights[:rows] = targets @ self._inverse
         self._sums[_WEIGHT] += other._sums[_WEIGHT]
         self._counters[_TAUGHT] += other._counters[_TAUGHT]
+        self._counters[_RENEWED] = self._counters[_TAUGHT]
+
+
+def invert(matrix: Floats) -> Floats:
+    """The inverse of a symmetric positive definite matrix, symmetric to the last bit."""
+    inverse = np.ascontiguousarray(cho_solve(cho_factor(matrix, lower=True), np.eye(len(matrix))))
+    _mirror(inverse)
+    return inverse
 
 
 @njit(cache=True, nogil=True)
@@ -261,20 +284,19 @@ def _walk(
     answer: bool,
     multilabel: bool,
     forgetting: float,
-    penalty: float,
+    period: int,
     counters: NDArray[np.int64],
     sums: Floats,
     row_of: Labels,
     labels: Labels,
     inverse: Floats,
     pending: Floats,
-    restored: NDArray[np.int64],
     weights: Floats,
     residuals: Floats,
     proba: Floats,
     chosen: Labels,
 ) -> int:
-    """Go through events until enough downdates wait; the number of the next event."""
+    """Go through events until enough downdates wait or a period is over; the number of the next event."""
     scores, errors, odds = np.zeros(len(labels)), np.zeros(len(labels)), np.zeros(len(labels))
     v = np.zeros(x.shape[1])
     for i in range(start, len(x)):
@@ -314,7 +336,10 @@ def _walk(
             residuals[k] += weight[i] * errors[k] * errors[k]
             if errors[k] != 0:
                 _add(v, errors[k] / spread, weights[k])
-        _downdate(v, spread, counters, sums, pending)
+        factor, row = 1 / np.sqrt(sums[_SCALE] * spread), pending[counters[_FILL]]
+        for j in range(len(v)):
+            row[j] = v[j] * factor
+        counters[_FILL] += 1
         counters[_TAUGHT] += 1
         sums[_WEIGHT] += weight[i]
         if forgetting < 1:
@@ -322,49 +347,9 @@ def _walk(
             sums[_SCALE] /= forgetting
             for k in range(rows):
                 residuals[k] *= forgetting
-            rate = len(v) * (1 - forgetting) / RETURN
-            for _ in range(int(counters[_TAUGHT] * rate) - int((counters[_TAUGHT] - 1) * rate)):
-                _restore(forgetting, penalty, inverse, counters, sums, pending, restored, weights[:rows], v)
-        if counters[_FILL] >= PENDING:
+        if counters[_FILL] == PENDING or counters[_TAUGHT] == counters[_RENEWED] + period:
             return i + 1
     return len(x)
-
-
-@njit(cache=True, nogil=True)
-def _restore(
-    forgetting: float,
-    penalty: float,
-    inverse: Floats,
-    counters: NDArray[np.int64],
-    sums: Floats,
-    pending: Floats,
-    restored: NDArray[np.int64],
-    weights: Floats,
-    v: Floats,
-) -> None:
-    """Bring the penalty of the column whose turn it is back to the full: an event of that column alone, target 0."""
-    j = counters[_TURN] % len(v)
-    counters[_TURN] = j + 1
-    lost = penalty * (1 - forgetting ** (counters[_TAUGHT] - restored[j]))
-    restored[j] = counters[_TAUGHT]
-    v[:] = inverse[j]
-    for p in range(counters[_FILL]):
-        _add(pending[p], -pending[p, j], v)
-    for k in range(len(v)):
-        v[k] *= sums[_SCALE]
-    spread = 1 / lost + v[j]
-    for k in range(len(weights)):
-        _add(v, -weights[k, j] / spread, weights[k])
-    _downdate(v, spread, counters, sums, pending)
-
-
-@njit(cache=True, nogil=True)
-def _downdate(v: Floats, spread: float, counters: NDArray[np.int64], sums: Floats, pending: Floats) -> None:
-    """Let ``v v^T / spread`` wait to be taken off the inverse."""
-    factor, row = 1 / np.sqrt(sums[_SCALE] * spread), pending[counters[_FILL]]
-    for j in range(len(v)):
-        row[j] = v[j] * factor
-    counters[_FILL] += 1
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})

@@ -164,18 +164,14 @@ def balanced_ridge(x, y, w, query, *, penalty):
 def recursive(x, targets, w, *, penalty, forgetting):
     """Ridge weights without an intercept: event i of n weighs ``forgetting ** (n - 1 - i)``.
 
-    The penalties of the columns fade alike, and are brought back one after the other, d (1 - forgetting) / 4 an event.
+    The penalty fades alike, and is brought back after every 4 / (1 - forgetting) events, rounded up.
     """
-    n, d = len(x), len(x[0])
-    penalties, turn = np.full(d, float(penalty)), 0
-    for t in range(1, n + 1):
-        penalties *= forgetting
-        while turn < int(t * (d * (1 - forgetting) / 4)):
-            penalties[turn % d] = penalty
-            turn += 1
+    n = len(x)
+    period = int(np.ceil(4 / (1 - forgetting))) if forgetting < 1 else n + 1
+    penalty *= forgetting ** (n % period)
     fading = np.array(w) * forgetting ** np.arange(n - 1, -1, -1)
     x, targets = np.array(x), np.array(targets, float)
-    gram = x.T @ np.diag(fading) @ x + np.diag(penalties)
+    gram = x.T @ np.diag(fading) @ x + penalty * np.eye(x.shape[1])
     return np.linalg.solve(gram, x.T @ np.diag(fading) @ targets).T
 
 

@@ -330,6 +330,11 @@ class RunPlan(Plan):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if is_topic(self.source) and self.model_per == "partition":
+            for name in ("max_events", "shuffle", "labels"):
+                if getattr(self, name) is not None:
+                    rule = "must be left out where each partition of a topic has a model"
+                    raise _refusal(name, f"{rule}, got {getattr(self, name)!r}")
         if self.label_source is not None:
             for name in ("source", "label_source"):
                 where = getattr(self, name)

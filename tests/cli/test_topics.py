@@ -200,6 +200,8 @@ def _read_all(url: str, n: int) -> bool:
         (("run", "--source", "log:x", "--no-learn", "--challenger", "linear"), "challenger: must be left out"),
         (("run", "--source", "log:x", "--join-time", "-1"), "join-time: must be positive, got -1"),
         (("run", "--source", "log:x", "--metrics-port", "70000"), "metrics-port: must be at most 65535"),
+        (("run", "--source", "log:x", "--max-events", "5"), "max-events: must be left out where each partition"),
+        (("run", "--source", "log:x", "--shuffle", "1"), "shuffle: must be left out where each partition"),
         (("run", "--source", "log:nowhere"), "the folder of a topic must be there"),
     ],
 )

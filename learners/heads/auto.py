@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cholesky, solve_triangular
 
 from learners.base import State
-from learners.heads.head import Head, dot, to_shares
+from learners.heads.head import Head, choose, dot, to_shares
 from learners.heads.lifting import Lift
 from learners.heads.slda import shrunk_covariance
 from learners.heads.splitting import Centroids, single_dot
@@ -43,10 +43,6 @@ FREQUENCY = 0.4
 
 SURENESS = 1.5
 """Factor of scores of unit spread before they become probabilities."""
-
-
-EQUAL = 1e-5
-"""Scores that are this close are equal; of equal ones the class that was born first is answered."""
 
 
 class Similarity(NamedTuple):
@@ -177,7 +173,8 @@ class AutoHead(Head):
                 stop = self._learn(part, batch[start:ahead]) + start if learn else ahead
                 if similarity is not None:
                     centred = part[: stop - start] - similarity.centre
-                    _answer(centred, *similarity[1:], proba[start:stop], chosen[start:stop])
+                    _answer(centred, *similarity[1:], proba[start:stop])
+                    choose(proba[start:stop], similarity.labels, chosen[start:stop])
                 if learn and not self._is_settled:
                     self._hold(x[start], batch[start:ahead])
                 start = stop
@@ -346,7 +343,6 @@ def _answer(
     owners: NDArray[np.int64],
     sub_vectors: Floats32,
     proba: Floats,
-    chosen: Labels,
 ) -> None:
     best = np.full((len(z), len(labels)), np.float32(-np.inf if len(owners) else 0))
     single = z.astype(np.float32)
@@ -360,5 +356,3 @@ def _answer(
         for k in range(len(labels)):
             scores[k] = offsets[k] + dot(z[i], vectors[k]) + best[i, k]
         to_shares(scores, labels, proba[i])
-        # Classes that always come together would be told apart by rounding alone.
-        chosen[i] = labels[np.argmax(scores >= scores.max() - EQUAL)] if len(labels) else -1

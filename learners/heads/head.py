@@ -18,6 +18,10 @@ Floats = NDArray[np.float64]
 Labels = NDArray[np.int32]
 
 
+EQUAL = 1e-5
+"""Shares that differ by less than this part are equal to `choose`."""
+
+
 class Weights(NamedTuple):
     """Linear scores: ``x @ vectors[k] + offsets[k]`` is the score of class ``labels[k]``.
 
@@ -173,9 +177,11 @@ class SolvedHead(StatisticsHead):
             weights = self._frozen_weights() if answer else None
             stop = self._statistics.learn(x, batch, start, pause=answer) if learn else len(x)
             if weights is not None:
-                here = slice(start, stop)
-                answer_linear(x[here], *weights, self.multilabel, proba[here], chosen[here])
+                self._answer(x[start:stop], weights, proba[start:stop], chosen[start:stop])
             start = stop
+
+    def _answer(self, x: Floats, weights: Weights, proba: Floats, chosen: Labels) -> None:
+        answer_linear(x, *weights, self.multilabel, proba, chosen)
 
     def _set_state(self, state: State) -> None:
         super()._set_state(state)
@@ -230,6 +236,23 @@ def to_shares(scores: Floats, labels: NDArray[np.int32], proba: Floats) -> int:
     for k in range(len(labels)):
         proba[labels[k]] /= total
     return int(labels[best])
+
+
+@njit(cache=True, nogil=True)
+def choose(proba: Floats, labels: NDArray[np.int32], chosen: NDArray[np.int32]) -> None:
+    """The label of the largest share of every event, where classes that only rounding tells apart count as equal.
+
+    Classes that always come together would else be told apart by the order in which features happen to be summed. Among
+    equals the class that was born first is answered.
+    """
+    for i in range(len(proba) if len(labels) else 0):
+        largest = 0.0
+        for k in range(len(labels)):
+            largest = max(largest, proba[i, labels[k]])
+        for k in range(len(labels)):
+            if proba[i, labels[k]] >= largest * (1 - EQUAL):
+                chosen[i] = labels[k]
+                break
 
 
 @njit(cache=True, nogil=True)

@@ -135,7 +135,7 @@ def test_killed_members_lose_and_double_nothing(
             time.sleep(chance.random() * 0.3)
             running.kill(running.any_of(chance))
             running.add()
-        wait_for(lambda: read_counts(state) == n_events, 300, "the end", running.check)
+        wait_for(lambda: read_counts(state) == n_events, 800, "the end", running.check)
         running.end()
     assert left_behind(state) == expected["left"]
     assert answers(sink) == expected["answers"]
@@ -161,7 +161,7 @@ def test_members_that_come_and_go_lose_and_double_nothing(
             time.sleep(2 + 2 * chance.random())
             running.check()
             running.leave(running.any_of(chance))
-        wait_for(lambda: read_counts(state) == n_events, 300, "the end", running.check)
+        wait_for(lambda: read_counts(state) == n_events, 800, "the end", running.check)
         running.end()
     assert left_behind(state) == expected["left"]
     assert answers(sink) == expected["answers"]

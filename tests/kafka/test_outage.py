@@ -25,7 +25,7 @@ from tests.kafka.running import (
 PARTITIONS = 4
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("n_brokers", "n_events", "away_s"),
     [
@@ -54,7 +54,7 @@ def test_an_outage_costs_time_and_nothing_else(tmp_path: Path, n_brokers: int, n
             if n_brokers == 1:
                 cluster.start(0)
             assert before < n_events
-            wait_for(lambda: read_counts(state) == n_events or member.poll() is not None, 300, "the end")
+            wait_for(lambda: read_counts(state) == n_events or member.poll() is not None, 800, "the end")
             assert member.poll() is None, log.read_text()[-3000:]
             member.terminate()
             assert member.wait(60) == 130, log.read_text()[-3000:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -12,6 +13,7 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.errors import (
     InvalidProducerEpochError,
     KafkaError,
+    KafkaTimeoutError,
     OffsetOutOfRangeError,
     ProducerFencedError,
     RetriableError,
@@ -49,6 +51,26 @@ def _told(address: Address, what: str) -> Iterator[None]:
         ) from None
     except KafkaError as error:
         raise KafkaUnavailableError(f"{address}: {what} must work, got {type(error).__name__}: {error}") from error
+
+
+def _within_patience(act: Callable[..., object], *arguments: Any) -> None:
+    """Do what would wait for ever when the coordinator that was asked dies, and give it up after a while."""
+    outcome: list[BaseException | None] = []
+
+    def run() -> None:
+        try:
+            act(*arguments)
+            outcome.append(None)
+        except BaseException as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(PATIENCE_S)
+    if not outcome:
+        raise KafkaTimeoutError(f"no answer within {PATIENCE_S:.0f} s")
+    if outcome[0] is not None:
+        raise outcome[0]
 
 
 class PythonConsumer:
@@ -221,7 +243,7 @@ class PythonProducer:
         with self._told("connecting"):
             self._producer = KafkaProducer(**settings)
             if transactional_id is not None:
-                self._producer.init_transactions()
+                _within_patience(self._producer.init_transactions)
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:
@@ -278,9 +300,9 @@ class PythonProducer:
         """Commit the transaction, and with it how many messages there are by now."""
         self.flush()
         with self._told("a transaction"):
-            place = TopicPartition(self._address.topic, 0)
-            self._producer.send_offsets_to_transaction({place: OffsetAndMetadata(count, metadata, -1)}, self._group)
-            self._producer.commit_transaction()
+            offsets = {TopicPartition(self._address.topic, 0): OffsetAndMetadata(count, metadata, -1)}
+            _within_patience(self._producer.send_offsets_to_transaction, offsets, self._group)
+            _within_patience(self._producer.commit_transaction)
 
     def committed(self) -> tuple[int, str]:
         """The last count and metadata that were committed, (0, "") where none were."""

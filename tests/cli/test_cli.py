@@ -25,7 +25,7 @@ from streams.batch import Schema
 
 TOY = "tests.cli.toys:Toy"
 
-UNSAID = {"--quiet", "--json", "--dry-run", "--no-learn", "--significance"}
+UNSAID = {"--quiet", "--json", "--dry-run", "--no-learn", "--significance", "--until-end"}
 """Switches, whose default goes without saying."""
 
 

@@ -218,7 +218,7 @@ def run(
         typer.Option(
             "--join-time",
             metavar="SECONDS",
-            help=options.with_default("How long, in the events' time, events and labels wait for each other.", 3600),
+            help=options.with_default("How long, in the events' time, events and labels wait for each other.", 3600.0),
             rich_help_panel=options.STREAM,
         ),
     ] = None,

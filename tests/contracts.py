@@ -36,7 +36,6 @@ SETTINGS: dict[str, list[dict]] = {
         {"order": "random", "n_chains": 2, "optimizer": "sgd", "l1": 0.001, "l2": 0.01, "standardise": False},
     ],
     "ClusterLearners": [{}],
-    "CosineSoftmaxClassifier": [{}, {"rate": 0.05, "steps": 1, "temperature": 0.5, "normalise": "layer"}],
     "GaussianClassifier": [{}, {"prior": 0.5, "normalise": "batch", "multilabel": True}],
     "GaussianNBClassifier": [{}, {"density_floor": 1e-4, "alpha": 0.5, "threshold": "f1"}],
     "IHOMERClassifier": [{"seed": 1}, {"mode": "paper", "n_min": 10, "delta": 0.3}],
@@ -51,8 +50,6 @@ SETTINGS: dict[str, list[dict]] = {
         {"optimizer": "ftrl", "l1": 0.01, "threshold": "f1"},
         {"optimizer": "sgd", "l1": 0.001, "l2": 0.01, "standardise": False},
     ],
-    "LokiClassifier": [{}, {"temperature": 2.0, "shrinkage": 0.1, "refresh": 5}],
-    "MVPLightClassifier": [{}, {"buffer": 20, "replay": 5, "steps": 1, "keys": 3, "normalise": "layer"}, {"buffer": 0}],
     "MajorityClassifier": [{}],
     "NCMClassifier": [{}, {"metric": "euclidean", "normalise": "layer"}],
     "NoChangeClassifier": [{}],
@@ -60,7 +57,6 @@ SETTINGS: dict[str, list[dict]] = {
     "RanPACClassifier": [{"n_projections": 20}, {"n_projections": 30, "seed": 1, "refresh": 7, "multilabel": True}],
     "RidgeClassifier": [{}, {"penalty": 2.0, "relative": False, "refresh": 1, "multilabel": True}],
     "SLDAClassifier": [{}, {"shrinkage": 0.1, "prior": 0.5, "normalise": "quadratic", "refresh": 8}],
-    "SubPrototypeClassifier": [{}, {"n_prototypes": 2, "normalise": "quadratic"}],
     "TEENClassifier": [{}, {"strength": 1.0, "fade": 3.0, "normalise": "layer", "refresh": 5}],
 }
 """The parameters under which every learner is held to the laws."""

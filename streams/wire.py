@@ -8,7 +8,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -24,6 +24,10 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _NUMBERS = frozenset({int, float, bool, type(None)})
 
 
+Milliseconds = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+"""Since 1970, as 64 bits hold them."""
+
+
 class _Binary(msgspec.Struct, forbid_unknown_fields=True):
     base64: str
 
@@ -32,7 +36,7 @@ class _Event(msgspec.Struct, forbid_unknown_fields=True):
     x: dict[str, float | str | bool | None] | list[float | str | bool | None] | None = None
     y: list[str | int] | dict[str, bool | None] | None = None
     id: str | int | None = None
-    ts: int | None = None
+    ts: Milliseconds | None = None
     w: float | None = None
     payload: str | _Binary | None = None
 

@@ -6,7 +6,7 @@ import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from streams.batch import COMPLETE, NUMERIC, UNLABELLED, Batch, Rows, Schema
 from streams.topics.address import Address
 from streams.topics.client import Record
 from streams.wire import EventDecoder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MAGIC = b"iHE1"
 """What a packed event begins with."""
@@ -223,7 +226,9 @@ def _from_arrow(record: Record, schema: Schema) -> Batch:
     try:
         with pa.ipc.open_stream(record.value) as reader:
             table = reader.read_all()
-    except (pa.ArrowInvalid, OSError) as error:
+        # Offsets and lengths that point beyond the value would be followed.
+        table.validate(full=True)
+    except (pa.ArrowException, OSError) as error:
         raise ValueError(f"a value must be a whole Arrow stream, found: {error}") from None
     names = [name for name in table.column_names if name not in ("id", "ts", "y")]
     if len(set(table.column_names)) < table.num_columns:
@@ -240,12 +245,11 @@ def _from_arrow(record: Record, schema: Schema) -> Batch:
     if np.isinf(values).any():
         name = names[int(np.isinf(values).any(0).argmax())]
         raise ValueError(f"feature {name!r} must be finite, found infinity")
-    labels = table["y"].to_pylist() if "y" in table.column_names else [None] * n
+    labels = _values_of(table, "y", pa.list_(pa.string()))
     for i, present in enumerate(labels):
-        if present is not None and (not isinstance(present, list) or len(set(present)) < len(present)):
+        if present is not None and (None in present or len(set(present)) < len(present)):
             raise ValueError(f"y must be lists of names that differ, found {present!r} in row {i}")
-    times = table["ts"].to_pylist() if "ts" in table.column_names else [None] * n
-    ids = table["id"].to_pylist() if "id" in table.column_names else [None] * n
+    times, ids = _values_of(table, "ts", pa.int64()), _values_of(table, "id", pa.string())
     # Nothing can fail any more, so the schema may grow.
     columns = [schema.feature_id(name) for name in names]
     for column in columns:
@@ -259,8 +263,24 @@ def _from_arrow(record: Record, schema: Schema) -> Batch:
         Rows.from_lists([[schema.label_id(name) for name in present or ()] for present in labels]),
         np.array([UNLABELLED if present is None else COMPLETE for present in labels], np.uint8),
         time=np.array([(record.timestamp or 0) if time is None else time for time in times], np.int64),
-        key=[key if name is None else str(name) for name in ids],
+        key=[key if name is None else name for name in ids],
     )
+
+
+def _values_of(table: pa.Table, name: str, kind: pa.DataType) -> list[Any]:
+    """A column's values as they come out of this type; None where there is no such column."""
+    import pyarrow as pa
+
+    if name not in table.column_names:
+        return [None] * len(table)
+    column = table[name]
+    try:
+        if pa.types.is_timestamp(column.type):
+            column = column.cast(pa.timestamp("ms"), safe=False)
+        values: list[Any] = column.cast(kind).to_pylist()
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise ValueError(f"{name} must be {kind}, found {table.schema.field(name).type}: {error}") from None
+    return values
 
 
 def encode_arrow(batch: Batch) -> bytes:

@@ -6,13 +6,18 @@ import gzip
 import io
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from streams.source import Position
 
+PATIENCE_S = 15.0
+"""How long a file's other writer may take to let go of it."""
+
 _BLOCK = 1 << 16
+_LOOK_S = 0.05
 
 
 class LinesSink:
@@ -31,6 +36,9 @@ class LinesSink:
     ``position`` ends the gzip member or zstd frame, makes it durable and returns the file's length, so that a file cut
     there is whole: standard tools read several members or frames as one text. ``resume`` cuts the file to that length.
     What was printed on standard output stays printed; its position is empty.
+
+    A file has one writer at a time. Another one, which has been replaced and does not know yet, is waited for; after
+    15 s what first touches the file raises `BlockingIOError`.
     """
 
     def __init__(self, target: str | os.PathLike[str], *, append: bool = False) -> None:
@@ -103,9 +111,8 @@ class LinesSink:
             found = self._path.stat().st_size if self._path.is_file() else 0
             if found < length:
                 raise ValueError(f"{self._path}: a file to go on with must have {length} bytes, found {found}")
-            self._file = open(self._path, "r+b" if self._path.is_file() else "w+b")  # noqa: SIM115
+            self._file = _open_alone(self._path)
         self._file.truncate(length)
-        self._file.seek(length)
 
     def close(self) -> None:
         """Make everything durable and close the file; may be called twice."""
@@ -117,12 +124,9 @@ class LinesSink:
     def _opened(self) -> BinaryIO:
         if self._file is None:
             assert self._path is not None
-            if self._append and self._path.is_file():
-                self._file = open(self._path, "r+b")  # noqa: SIM115
-                self._file.truncate(whole_length(self._path))
-                self._file.seek(0, io.SEEK_END)
-            else:
-                self._file = open(self._path, "w+b")  # noqa: SIM115
+            self._file = _open_alone(self._path)
+            if self._path.is_file():
+                self._file.truncate(whole_length(self._path) if self._append else 0)
         return self._file
 
     def _new_member(self, file: BinaryIO) -> Any:
@@ -140,6 +144,25 @@ class LinesSink:
         if self._member is not None and self._member is not self._file:
             self._member.close()
         self._member = None
+
+
+def _open_alone(path: Path) -> BinaryIO:
+    """A file to append to, which no other sink writes as long as it is open here."""
+    file = open(path, "a+b" if path.is_file() or not path.exists() else "wb")  # noqa: SIM115
+    if sys.platform != "win32" and path.is_file():
+        import fcntl
+
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    file.close()
+                    raise BlockingIOError(f"{path}: a file must have one writer at a time, found another") from None
+                time.sleep(_LOOK_S)
+    return file
 
 
 def whole_length(path: Path) -> int:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
 from streams.files import whole_length
 from streams.source import DecodeError
 from streams.topics.address import Address
-from streams.topics.client import Record
+from streams.topics.client import LostPositionError, Record
+from streams.wire import Milliseconds
 
 _BLOCK = 1 << 20
 _LOOK_S = 0.05
 """How often a reader that waits looks whether a file has grown."""
 
 
+_NAME = re.compile(r"partition-(\d{4}|[1-9]\d{4,})\.jsonl")
+
+
 class _Time(msgspec.Struct):
-    ts: int | None = None
+    ts: Milliseconds | None = None
 
 
 _time_of = msgspec.json.Decoder(_Time).decode
@@ -32,14 +39,16 @@ def partition_path(directory: Path, partition: int) -> Path:
 
 def partitions_of(directory: Path) -> list[int]:
     """Numbers of the partitions of a folder, in order."""
-    return sorted(int(path.stem.removeprefix("partition-")) for path in directory.glob("partition-[0-9]*.jsonl"))
+    found = (_NAME.fullmatch(path.name) for path in directory.iterdir())
+    return sorted(int(match[1]) for match in found if match)
 
 
 class LogConsumer:
     """Reads the files of a folder as they grow; see `streams.topics.client.Consumer`.
 
-    An offset is the byte at which a line begins. A line without its end is not there yet. Lines that hold nothing but
-    white space are passed over. The time of a record is the ``ts`` of its event.
+    An offset is the byte at which a line begins. A line without its end is not there yet, nor is what follows in a file
+    that was cut back, as a writer does which goes on from its checkpoint: the same lines come again. Lines that hold
+    nothing but white space are passed over. The time of a record is the ``ts`` of its event.
     """
 
     def __init__(self, address: Address) -> None:
@@ -74,7 +83,15 @@ class LogConsumer:
         self._paused = set(partitions)
 
     def seek(self, partition: int, offset: int) -> None:
-        """Read a partition from here on."""
+        """Read a partition from here on.
+
+        Raises
+        ------
+        LostPositionError
+            No line begins there.
+        """
+        with open(partition_path(self._directory, partition), "rb") as file:
+            _go_to(file, offset)
         self._positions[partition] = offset
         self._paused.discard(partition)
 
@@ -91,7 +108,9 @@ class LogConsumer:
         records: list[Record] = []
         with open(partition_path(self._directory, partition), "rb") as file:
             offset = self._positions[partition]
-            file.seek(offset)
+            if os.fstat(file.fileno()).st_size <= offset:
+                return []
+            _go_to(file, offset)
             n_bytes = 0
             while len(records) < most and n_bytes < _BLOCK:
                 line = file.readline()
@@ -129,6 +148,13 @@ class LogConsumer:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+
+def _go_to(file: BinaryIO, offset: int) -> None:
+    """Go to where a line begins."""
+    file.seek(max(0, offset - 1))
+    if offset and file.read(1) != b"\n":
+        raise LostPositionError(f"{file.name}: an offset must be where a line begins, got {offset}")
 
 
 def _time(line: bytes) -> int | None:

@@ -206,6 +206,8 @@ class PartitionSource:
         """Records that were fetched and are not done with."""
         self.skip = 0
         """Events of the first of them that are done with."""
+        self.newest = 0
+        """The greatest time of a record that was fetched."""
         self._consumer, self._address, self._collector = consumer, address, collector
         self._n_bytes = 0
         self._next = -1
@@ -257,13 +259,21 @@ class PartitionSource:
         if self._end is not None:
             records = [record for record in records if record.offset < self._end]
         self.records.extend(records)
+        self.newest = max(self.newest, *(record.timestamp or 0 for record in records), 0)
         self._n_bytes += sum(len(record.value or b"") for record in records)
         if not self._paused and (len(self.records) >= _FULL or self._n_bytes >= _FULL_BYTES):
             self._consumer.pause(self.partition)
             self._paused = True
 
     def next_batch(self, max_events: int = 256, timeout: float | None = None) -> Batch | None:
-        """The next events that have been fetched, at most ``max_events`` of them; None at the end that was set."""
+        """The next events that have been fetched, at most ``max_events`` of them; None at the end that was set.
+
+        Raises
+        ------
+        ValueError
+            ``max_events`` is below 1.
+        """
+        _check_room(max_events)
         self.begin()
         return None if self.exhausted else self.collect(lambda head: True, max_events)
 
@@ -389,7 +399,14 @@ class KafkaSource:
         return None
 
     def next_batch(self, max_events: int = 256, timeout: float | None = None) -> Batch | None:
-        """The next events in order of time, waiting up to ``timeout`` seconds for some; None at the end."""
+        """The next events in order of time, waiting up to ``timeout`` seconds for some; None at the end.
+
+        Raises
+        ------
+        ValueError
+            ``max_events`` is below 1.
+        """
+        _check_room(max_events)
         self.begin()
         if self.exhausted:
             return None
@@ -414,6 +431,11 @@ class KafkaSource:
     def at_known_end(self) -> bool:
         """Whether everything has been read that the broker has told of."""
         return all(part.at_known_end for part in self._parts.values())
+
+    @property
+    def newest(self) -> int:
+        """The greatest time of a record that was fetched."""
+        return max(part.newest for part in self._parts.values())
 
     def fetch(self, timeout: float) -> None:
         """Take in what has come, waiting so many seconds for the first."""
@@ -462,3 +484,8 @@ class KafkaSource:
         if not self._closed:
             self._closed = True
             self._consumer.close()
+
+
+def _check_room(max_events: int) -> None:
+    if max_events < 1:
+        raise ValueError(f"max_events must be at least 1, got {max_events}")

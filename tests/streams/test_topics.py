@@ -13,6 +13,7 @@ from streams.batch import Batch, Schema
 from streams.files import LinesSink
 from streams.opening import open_partition_sink, open_source
 from streams.source import DecodeError
+from streams.topics.client import LostPositionError
 from streams.topics.log import partition_path, partitions_of
 from streams.topics.source import KafkaSource, TopicPartitions
 from streams.topics.writer import TopicWriter
@@ -188,3 +189,67 @@ def test_what_is_no_topic_is_refused(tmp_path: Path, url: str, rule: str) -> Non
 def test_a_folder_has_no_group(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="group must be left out"):
         TopicPartitions(f"log:{topic(tmp_path)}?group=g")
+
+
+def test_only_what_is_called_a_partition_is_one(tmp_path: Path) -> None:
+    topic(tmp_path, 2)
+    for name in ("partition-0000.bak.jsonl", "partition-1.jsonl", "partition-x.jsonl", "notes.txt"):
+        (tmp_path / name).write_text("{}\n")
+    assert partitions_of(tmp_path) == [0, 1]
+    assert len(keys(KafkaSource(f"log:{tmp_path}"))) == N
+
+
+@pytest.mark.parametrize("time", [1 << 63, -(1 << 63) - 1, 10**30])
+def test_a_time_beyond_64_bits_is_a_dead_letter(tmp_path: Path, time: int) -> None:
+    good = '{"id": "good", "x": {"a": 1}}'
+    partition_path(tmp_path, 0).write_text(f'{{"ts": {time}, "x": {{"a": 1}}}}\n{good}\n')
+    batch = KafkaSource(f"log:{tmp_path}").next_batch(10)
+    assert batch is not None
+    assert batch.key == ["good"]
+    assert [letter.offset for letter in batch.dead] == [0]
+
+
+def test_a_second_writer_waits_and_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.files.PATIENCE_S", 0.2)
+    batch = Batch.from_arrays(np.ones((5, 1), np.float32), schema=Schema(["a"], ["l"]))
+    first, second = (TopicWriter(f"log:{tmp_path}?partitions=1") for _ in range(2))
+    first.write(batch)
+    with pytest.raises(BlockingIOError, match="a file must have one writer at a time"):
+        second.write(batch)
+    first.close()
+    second.write(batch)
+    second.close()
+    assert len(keys(KafkaSource(f"log:{tmp_path}"))) == 0
+    assert len(partition_path(tmp_path, 0).read_text().splitlines()) == 10
+
+
+def test_a_file_that_was_cut_back_is_waited_for_and_another_one_refused(tmp_path: Path) -> None:
+    path = partition_path(topic(tmp_path, 1, 10), 0)
+    whole = path.read_bytes()
+    source = KafkaSource(f"log:{tmp_path}")
+    source.next_batch(6)
+    read = source.position()["partitions"][0]["offset"]
+    follower = KafkaSource(f"log:{tmp_path}")
+    assert len(keys(follower)) == 10
+    path.write_bytes(whole[:read])
+    assert keys(follower) == []
+    path.write_bytes(whole + b'{"id": "new", "x": {"a": 1}}\n')
+    assert keys(follower) == ["new"]
+    path.write_bytes(b"x" * (len(whole) + 200) + b"\n")
+    with pytest.raises(LostPositionError, match="an offset must be where a line begins"):
+        keys(follower)
+
+
+def test_a_position_within_a_line_is_refused(tmp_path: Path) -> None:
+    source = KafkaSource(f"log:{topic(tmp_path, 1)}")
+    place = source.position()
+    place["partitions"][0]["offset"] += 3
+    with pytest.raises(LostPositionError, match="an offset must be where a line begins, got 3"):
+        source.resume(place)
+
+
+def test_no_room_for_events_is_refused(tmp_path: Path) -> None:
+    partitions = TopicPartitions(f"log:{topic(tmp_path)}")
+    for source in (KafkaSource(f"log:{tmp_path}"), partitions.source(0)):
+        with pytest.raises(ValueError, match="max_events must be at least 1, got 0"):
+            source.next_batch(0)

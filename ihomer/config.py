@@ -312,6 +312,8 @@ class RunPlan(Plan):
     """Seconds of event time that an event waits for its labels, and labels for their event."""
     join_size: Count = 100_000
     """Events, and labels, that wait at most."""
+    join_wait: Width = 0.0
+    """Seconds of event time for which messages are held back, so that earlier ones may still come before them."""
     challenger: LearnerText | None = None
     """A learner scored beside the first whose answers are not written."""
     warm_start: File | None = None

@@ -228,7 +228,7 @@ def _stream(closing: ExitStack, plan: RunPlan) -> Source:
         return events
     labels = KafkaSource(plan.label_source, on_error=plan.on_error, until_end=plan.until_end)
     closing.callback(labels.close)
-    return JoinedSource(events, labels, on_error=plan.on_error)
+    return JoinedSource(events, labels, on_error=plan.on_error, wait_ms=round(1000 * plan.join_wait))
 
 
 def label_join(plan: RunPlan, n_learners: int) -> LabelJoin | None:

@@ -74,7 +74,7 @@ def _topic(plan: RunPlan) -> Topic:
         return events
     try:
         labels = open_topic(plan.label_source, on_error=plan.on_error, until_end=plan.until_end, shared=False)
-        return JoinedTopic(events, labels)
+        return JoinedTopic(events, labels, on_error=plan.on_error, wait_ms=round(1000 * plan.join_wait))
     except BaseException:
         events.close()
         raise

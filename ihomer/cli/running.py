@@ -231,6 +231,15 @@ def run(
             rich_help_panel=options.STREAM,
         ),
     ] = None,
+    join_wait: Annotated[
+        float | None,
+        typer.Option(
+            "--join-wait",
+            metavar="SECONDS",
+            help=options.with_default("How long, in the events' time, to hold back what may not be next.", 0.0),
+            rich_help_panel=options.STREAM,
+        ),
+    ] = None,
     baselines: options.Baselines = None,
     window: options.Window = None,
     fading: options.Fading = None,

@@ -15,7 +15,8 @@ from ihomer.evaluation.waiting import pack, unpack
 from streams.batch import PARTIAL, UNLABELLED, Batch, Prediction, Rows, Schema
 from streams.topics.joining import Label
 
-_WAITING, _EARLY, _DONE, _EXPIRED = range(4)
+_BEFORE_ALL = -(1 << 63)
+"""A time before that of any message."""
 
 
 @dataclass
@@ -35,7 +36,7 @@ class JoinCounts:
     late
         Labels of an event that had waited too long.
     orphan
-        Labels whose event did not come in time.
+        Labels whose event did not come in time, or that a tombstone dropped before it came.
     expired
         Events that waited too long.
     dropped
@@ -44,6 +45,9 @@ class JoinCounts:
         Events without labels and without a key, which cannot be joined.
     dead
         Messages of the label topic that could not be read.
+    behind
+        Events and labels dated before a message of the other kind that was taken already. Where there are none, a
+        replay of the topics gives the same state.
     """
 
     joined: int = 0
@@ -56,6 +60,7 @@ class JoinCounts:
     dropped: int = 0
     keyless: int = 0
     dead: int = 0
+    behind: int = 0
 
     @property
     def unlabelled(self) -> int:
@@ -63,15 +68,8 @@ class JoinCounts:
         return self.expired + self.dropped + self.keyless
 
 
-@dataclass(slots=True)
-class _Entry:
-    """What is known of a key: how it stands, since when, its labels, and, while it waits, its row of a block."""
-
-    status: int
-    time: int
-    labels: tuple[tuple[int, ...], tuple[int, ...] | None] | None = None
-    block: _Block | None = None
-    row: int = 0
+_Said = tuple[tuple[int, ...], tuple[int, ...] | None]
+"""Labels present, and those known if not all are."""
 
 
 @dataclass(slots=True)
@@ -82,6 +80,16 @@ class _Block:
     answers: list[Prediction] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Entry:
+    """What is known of a key, and since when: its labels, or, while it waits for them, its row of a block."""
+
+    time: int
+    labels: _Said | None = None
+    block: _Block | None = None
+    row: int = 0
+
+
 class LabelJoin:
     """Events that wait for their labels, and labels that wait for their events.
 
@@ -90,15 +98,20 @@ class LabelJoin:
     time_ms
         How long either waits, in the time of the events and labels themselves.
     size
-        How many entries are kept at most; when there are more, the oldest leaves as if its time were over.
+        How many wait at most; when there are more, the one that came first leaves as if its time were over.
     n_learners
         Answers an event.
 
     Notes
     -----
-    Time is the greatest that was met so far, of event or label, so that a replay gives the same. A key that is done
-    with, or has expired, is remembered for as long as it could have waited, so that what comes for it can be told
-    apart: duplicate, corrected, late. Memory: the events that wait, and some 200 bytes an entry.
+    Time is the greatest that an event had so far, so that a replay gives the same. A label is late when it is dated
+    more than ``time_ms`` after the time at which its event came; whatever its date, it makes no other event late. A key
+    that is done with, or has expired, is remembered for as long as it could have waited, and at most ``size`` of them
+    are, so that what comes for it can be told apart: duplicate, corrected, late. Memory: the events that wait, and some
+    200 bytes for each key that waits or is remembered.
+
+    Every event is in the end joined, expired, dropped or keyless, and every label joined, duplicate, corrected, late or
+    orphan, but for those that still wait.
 
     ``admit`` and ``labels`` are called in the order in which the messages stand; it makes no difference how they are
     cut into batches.
@@ -111,10 +124,19 @@ class LabelJoin:
         self.counts = JoinCounts()
         self.n_waiting = 0
         """Events that wait."""
-        self._now = -(1 << 62)
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._now = self._labelled_at = _BEFORE_ALL
+        """The greatest time of an event, and of a label."""
+        self._waiting: OrderedDict[str, _Entry] = OrderedDict()
+        """Keys of an event without labels, or of labels without an event."""
+        self._past: OrderedDict[str, _Entry] = OrderedDict()
+        """Keys that are done with, and their labels; none where they have expired."""
         self._last: _Block
         self._arrived: list[_Entry] = []
+
+    @property
+    def n_early(self) -> int:
+        """Labels that wait."""
+        return len(self._waiting) - self.n_waiting
 
     def admit(self, batch: Batch) -> Batch:
         """Events that are about to be answered, with the labels that came before them.
@@ -124,8 +146,9 @@ class LabelJoin:
         """
         labels: list[Label | None] = []
         self._last = block = _Block(batch)
-        times = batch.time.tolist() if batch.time is not None else [self._now] * len(batch)
+        times = batch.time.tolist() if batch.time is not None else [0] * len(batch)
         for row, (key, time) in enumerate(zip(batch.key or [None] * len(batch), times, strict=True)):
+            self.counts.behind += time <= self._labelled_at
             self._pass(time)
             labels.append(None if key is None else self._admit(str(key), block, row))
             self.counts.keyless += key is None and bool(batch.label_state[row] == UNLABELLED)
@@ -135,27 +158,32 @@ class LabelJoin:
 
     def _admit(self, key: str, block: _Block, row: int) -> Label | None:
         """Note an event; the labels that it should have and has not."""
-        events, entry, early = block.events, self._entries.pop(key, None), None
-        if entry is not None and entry.status == _WAITING:
+        events, entry = block.events, self._waiting.pop(key, None)
+        if entry is not None and entry.labels is None:
             # Another event of the same key takes its place.
             self.n_waiting -= 1
             self.counts.expired += 1
+            entry = None
         if events.label_state[row] != UNLABELLED:
             partly = events.known is not None and events.label_state[row] == PARTIAL
             known = tuple(events.known.row(row).tolist()) if partly and events.known is not None else None
-            self._entries[key] = _Entry(_DONE, self._now, (tuple(sorted(events.y.row(row).tolist())), known))
-        elif entry is not None and entry.status == _EARLY and entry.labels is not None:
-            present, known = entry.labels
-            early = Label(key, self._now, list(present), None if known is None else list(known))
-            self._entries[key] = _Entry(_DONE, self._now, entry.labels)
+            said = (tuple(sorted(events.y.row(row).tolist())), known)
+            if entry is not None:
+                self._count_again(entry.labels == said)
+            self._remember(key, said)
+        elif entry is not None and entry.labels is not None:
+            self._remember(key, entry.labels)
             self.counts.joined += 1
             self.counts.early += 1
+            present, known = entry.labels
+            return Label(key, self._now, list(present), None if known is None else list(known))
         else:
-            entry = self._entries[key] = _Entry(_WAITING, self._now, None, block, row)
+            self._past.pop(key, None)
+            entry = _Entry(self._now, None, block, row)
             self._arrived.append(entry)
             self.n_waiting += 1
-        self._shrink()
-        return early
+            self._wait(key, entry)
+        return None
 
     def answered(self, answers: Sequence[Prediction]) -> None:
         """The answers, one a learner, to the events that were admitted last; only of those that wait are they kept."""
@@ -172,84 +200,108 @@ class LabelJoin:
         found: list[tuple[_Block, int]] = []
         joined: list[Label] = []
         for label in labels:
-            self._pass(label.time)
-            entry = self._entries.get(label.key)
+            self.counts.behind += label.time < self._now
+            self._labelled_at = max(self._labelled_at, label.time)
+            entry = self._waiting.get(label.key)
+            if entry is not None and entry.block is not None and label.time > entry.time + self.time_ms:
+                self._expire(label.key)
+                entry = None
             if label.present is None:
-                if entry is not None and entry.status in (_WAITING, _EARLY):
-                    self.counts.dropped += entry.status == _WAITING
-                    self.n_waiting -= entry.status == _WAITING
-                    del self._entries[label.key]
+                if entry is not None:
+                    self._drop(label.key)
                 continue
             said = (tuple(sorted(label.present)), None if label.known is None else tuple(sorted(label.known)))
-            if entry is None:
-                self._entries[label.key] = _Entry(_EARLY, self._now, said)
-                self._shrink()
-            elif entry.status == _WAITING and entry.block is not None:
+            if entry is not None and entry.block is not None:
                 found.append((entry.block, entry.row))
                 joined.append(label)
-                del self._entries[label.key]
-                self._entries[label.key] = _Entry(_DONE, self._now, said)
+                del self._waiting[label.key]
+                self._remember(label.key, said)
                 self.n_waiting -= 1
                 self.counts.joined += 1
-            elif entry.status == _EXPIRED:
+                continue
+            entry = entry or self._past.get(label.key)
+            if entry is None:
+                self._wait(label.key, _Entry(self._now, said))
+            elif entry.labels is None:
                 self.counts.late += 1
-            elif entry.labels == said:
-                self.counts.duplicate += 1
             else:
-                self.counts.corrected += 1
+                self._count_again(entry.labels == said)
         return _labelled(found, joined) if found else None
+
+    def _count_again(self, same: bool) -> None:
+        """Labels were said once more."""
+        self.counts.duplicate += same
+        self.counts.corrected += not same
 
     def _pass(self, time: int) -> None:
         """Time goes on, and entries expire."""
+        if self._now == _BEFORE_ALL:
+            # Labels that came before any event wait from now on.
+            for entry in self._waiting.values():
+                entry.time = time
         self._now = max(self._now, time)
-        while self._entries:
-            key, entry = next(iter(self._entries.items()))
-            if entry.time + self.time_ms >= self._now:
-                break
-            self._expire(key, entry)
+        for entries, leave in ((self._waiting, self._expire), (self._past, self._past.pop)):
+            while entries:
+                key, entry = next(iter(entries.items()))
+                if entry.time + self.time_ms >= self._now:
+                    break
+                leave(key)
 
-    def _shrink(self) -> None:
-        while len(self._entries) > self.size:
-            self._expire(*next(iter(self._entries.items())))
+    def _wait(self, key: str, entry: _Entry) -> None:
+        self._waiting[key] = entry
+        if len(self._waiting) > self.size:
+            self._expire(next(iter(self._waiting)))
 
-    def _expire(self, key: str, entry: _Entry) -> None:
-        del self._entries[key]
-        if entry.status == _WAITING:
+    def _remember(self, key: str, labels: _Said | None) -> None:
+        self._past.pop(key, None)
+        self._past[key] = _Entry(self._now, labels)
+        if len(self._past) > self.size:
+            self._past.popitem(last=False)
+
+    def _expire(self, key: str) -> None:
+        """An event, or labels, have waited too long."""
+        if self._waiting.pop(key).labels is None:
             self.n_waiting -= 1
             self.counts.expired += 1
-            if len(self._entries) < self.size:
-                self._entries[key] = _Entry(_EXPIRED, self._now)
-        elif entry.status == _EARLY:
+            self._remember(key, None)
+        else:
+            self.counts.orphan += 1
+
+    def _drop(self, key: str) -> None:
+        """A tombstone came for an event, or labels, that wait."""
+        if self._waiting.pop(key).labels is None:
+            self.n_waiting -= 1
+            self.counts.dropped += 1
+        else:
             self.counts.orphan += 1
 
     def get_state(self) -> dict[str, NDArray[Any]]:
         """Everything kept, as arrays."""
-        waiting = [entry for entry in self._entries.values() if entry.block is not None]
         table = {
-            "now": self._now,
+            "times": [self._now, self._labelled_at],
             "counts": vars(self.counts),
-            "entries": [[key, entry.status, entry.time, entry.labels] for key, entry in self._entries.items()],
+            "waiting": [[key, entry.time, entry.labels] for key, entry in self._waiting.items()],
+            "past": [[key, entry.time, entry.labels] for key, entry in self._past.items()],
         }
         state = {"table": np.frombuffer(json.dumps(table).encode(), np.uint8)}
-        if not waiting:
-            return state
-        events, answers = _gathered([(entry.block, entry.row) for entry in waiting if entry.block is not None])
-        return {**state, **pack(events, answers)}
+        rows = [(entry.block, entry.row) for entry in self._waiting.values() if entry.block is not None]
+        return {**state, **pack(*_gathered(rows))} if rows else state
 
     def set_state(self, state: Mapping[str, NDArray[Any]], schema: Schema) -> None:
         """Take over what ``get_state`` gave; ``schema`` is that of the waiting events."""
         table = json.loads(state["table"].tobytes())
-        self._now, self.counts = table["now"], JoinCounts(**table["counts"])
-        self._entries.clear()
+        (self._now, self._labelled_at), self.counts = table["times"], JoinCounts(**table["counts"])
+        for entries, rows in ((self._waiting, table["waiting"]), (self._past, table["past"])):
+            entries.clear()
+            for key, time, labels in rows:
+                said = None if labels is None else (tuple(labels[0]), None if labels[1] is None else tuple(labels[1]))
+                entries[key] = _Entry(time, said)
         block = _Block(*unpack(state, schema, self.n_learners)) if "offset" in state else None
         self.n_waiting = 0
-        for key, status, time, labels in table["entries"]:
-            said = None if labels is None else (tuple(labels[0]), None if labels[1] is None else tuple(labels[1]))
-            entry = _Entry(status, time, said)
-            if status == _WAITING:
+        for entry in self._waiting.values():
+            if entry.labels is None:
                 entry.block, entry.row = block, self.n_waiting
                 self.n_waiting += 1
-            self._entries[key] = entry
 
 
 def _gathered(rows: Sequence[tuple[_Block, int]]) -> tuple[Batch, list[Prediction]]:

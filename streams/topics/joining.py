@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from streams.source import Changes, DecodeError, Position
 from streams.text_source import OnError
 from streams.topics.client import PATIENCE_S, Record
 from streams.topics.source import KafkaSource, PartitionSource, TopicPartitions
+from streams.wire import Milliseconds
 
 Part = PartitionSource | KafkaSource
 
@@ -20,7 +22,7 @@ Part = PartitionSource | KafkaSource
 class _Message(msgspec.Struct, forbid_unknown_fields=True):
     id: str | int | None = None
     y: list[str | int] | dict[str, bool | None] | None = None
-    ts: int | None = None
+    ts: Milliseconds | None = None
 
 
 _decode = msgspec.json.Decoder(_Message, strict=True).decode
@@ -62,17 +64,20 @@ class JoinedSource:
         [...]}`` as of the wire format, its ``id`` that of the event, else the record's key.
     on_error
         What a message of ``labels`` does that cannot be read.
+    wait_ms
+        How much later than a message the newest one must be before it is handed on, where the other topic has been
+        read to its end and so may still bring an earlier one.
 
     Notes
     -----
     Messages come by (time of the record, events before labels), as far as both topics have a next one, or one has been
     read to its end as the broker last told it. Topics that are there give the same order each time. While both grow, a
-    label that is written late, with a time that has passed, comes when it comes: predictions do not wait for labels
-    that nobody has sent.
+    message that is written with a time that has passed comes when it comes, unless ``wait_ms`` holds back what it
+    belongs before. By default nothing is held back: predictions do not wait for labels that nobody has sent.
     """
 
-    def __init__(self, events: Part, labels: Part, *, on_error: OnError = "skip") -> None:
-        self._events, self._labels, self._on_error = events, labels, on_error
+    def __init__(self, events: Part, labels: Part, *, on_error: OnError = "skip", wait_ms: int = 0) -> None:
+        self._events, self._labels, self._on_error, self._wait_ms = events, labels, on_error, wait_ms
 
     @property
     def name(self) -> str:
@@ -98,28 +103,34 @@ class JoinedSource:
         found = self._next(max_events)
         if found is None and timeout != 0:
             for part in (self._events, self._labels):
-                if isinstance(part, KafkaSource):
+                if isinstance(part, KafkaSource) and not part.exhausted:
                     part.fetch((PATIENCE_S if timeout is None else timeout) / 2)
             found = self._next(max_events)
         return self._events.collect(lambda head: False, 1) if found is None else found
 
     def _next(self, most: int) -> Batch | Labels | None:
-        event, label = self._events.head(), self._labels.head()
-        if event is None and not (self._events.exhausted or self._events.at_known_end):
-            return None
-        if label is None and not (self._labels.exhausted or self._labels.at_known_end):
-            return None
-        if event is not None and (label is None or _time(event) <= _time(label)):
-            return self._events.collect(_up_to(None if label is None else _time(label)), most)
-        if label is not None:
-            return self._read_labels(None if event is None else _time(event), most)
-        return None
+        event, last = self._events.head(), self._settled(self._labels)
+        if event is not None and _time(event) <= last:
+            return self._events.collect(lambda record: _time(record) <= last, most)
+        label, before = self._labels.head(), self._settled(self._events)
+        return self._read_labels(before, most) if label is not None and _time(label) < before else None
 
-    def _read_labels(self, before: int | None, most: int) -> Labels:
+    def _settled(self, part: Part) -> float:
+        """The time before which nothing will come any more of one of the two."""
+        head = part.head()
+        if head is not None:
+            return _time(head)
+        if part.exhausted:
+            return math.inf
+        if not part.at_known_end:
+            return -math.inf
+        return max(self._events.newest, self._labels.newest) - self._wait_ms if self._wait_ms else math.inf
+
+    def _read_labels(self, before: float, most: int) -> Labels:
         found = Labels()
         while len(found) + len(found.dead) < most:
             part = self._labels.first()
-            if part is None or (before is not None and _time(part.records[0]) >= before):
+            if part is None or _time(part.records[0]) >= before:
                 break
             record = part.records[0]
             try:
@@ -159,19 +170,24 @@ class JoinedTopic:
     labels
         Has as many partitions, and labels in that of their event. It is read without a group.
 
+    on_error, wait_ms
+        As of `JoinedSource`.
+
     Raises
     ------
     ValueError
         The numbers of partitions differ.
     """
 
-    def __init__(self, events: TopicPartitions, labels: TopicPartitions) -> None:
+    def __init__(
+        self, events: TopicPartitions, labels: TopicPartitions, *, on_error: OnError = "skip", wait_ms: int = 0
+    ) -> None:
         if len(events.partitions) != len(labels.partitions):
             raise ValueError(
                 f"{labels.name}: a topic of labels must have as many partitions as that of events, "
                 f"{len(events.partitions)}, got {len(labels.partitions)}"
             )
-        self._events, self._labels = events, labels
+        self._events, self._labels, self._on_error, self._wait_ms = events, labels, on_error, wait_ms
 
     @property
     def name(self) -> str:
@@ -180,15 +196,17 @@ class JoinedTopic:
 
     def poll(self, timeout: float, release: Callable[[list[int]], None]) -> Changes:
         """Fetch what has come of both; see `streams.source.Topic.poll`."""
-        self._labels.poll(timeout / 2, lambda partitions: None)
         changes = self._events.poll(timeout / 2, release)
+        # Later than the events, so that a label which was there before them is seen.
+        self._labels.poll(timeout / 2, lambda partitions: None)
         for partition in self._labels.in_hand - self._events.in_hand - set(changes.assigned):
             self._labels.let_go(partition)
         return changes
 
     def source(self, partition: int) -> JoinedSource:
         """The events and labels of a partition."""
-        return JoinedSource(self._events.source(partition), self._labels.source(partition))
+        events, labels = self._events.source(partition), self._labels.source(partition)
+        return JoinedSource(events, labels, on_error=self._on_error, wait_ms=self._wait_ms)
 
     def commit(self, positions: Mapping[int, Position]) -> None:
         """Tell the group of the events."""
@@ -206,10 +224,6 @@ class JoinedTopic:
 
 def _time(record: Record) -> int:
     return record.timestamp or 0
-
-
-def _up_to(last: int | None) -> Callable[[Record], bool]:
-    return (lambda record: True) if last is None else (lambda record: _time(record) <= last)
 
 
 def _label(record: Record, schema: Schema) -> Label:
@@ -233,6 +247,8 @@ def _label(record: Record, schema: Schema) -> Label:
         raise ValueError("a label must have y, found none")
     time = _time(record) if message.ts is None else message.ts
     if isinstance(y, Mapping):
+        if all(value is None for value in y.values()):
+            raise ValueError(f"y must say of at least one label whether it is present, found {y!r}")
         ids = {schema.label_id(label): value for label, value in y.items()}
         present = [label for label, value in ids.items() if value]
         return Label(name, time, present, [label for label, value in ids.items() if value is not None])

@@ -136,6 +136,10 @@ def test_cuts_change_nothing(size: int, cut: list[int]) -> None:
     assert json.loads(join.get_state()["table"].tobytes()) == json.loads(reference.get_state()["table"].tobytes())
     n_events = sum(kind == "event" for kind, *_ in messages)
     assert join.counts.joined + join.counts.unlabelled + join.n_waiting == n_events
+    counts = join.counts
+    n_labels = sum(kind == "label" and rest[2] is not None for kind, *rest in messages)
+    met = counts.joined + counts.duplicate + counts.corrected + counts.late + counts.orphan
+    assert met + join.n_early == n_labels
 
 
 def test_goes_on_from_its_state_as_if_it_had_not_stopped() -> None:
@@ -155,3 +159,45 @@ def test_goes_on_from_its_state_as_if_it_had_not_stopped() -> None:
 def test_refuses_bounds_that_hold_nothing(settings: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="a join must have at least 1 ms and 1 entry"):
         LabelJoin(*settings, 1)
+
+
+def test_keys_that_are_done_with_push_nobody_out() -> None:
+    join = LabelJoin(1000, 2, 2)
+    messages: list[Any] = [("event", "waits", 0)]
+    for i in range(1, 50):
+        messages += [("event", f"k{i}", i), ("label", f"k{i}", i, [1])]
+    assert len(joined(join, [*messages, ("label", "waits", 60, [2])], [1])) == 50
+    assert join.counts.expired == 0
+
+
+def test_a_label_of_an_event_that_was_pushed_out_is_late() -> None:
+    join = LabelJoin(1000, 3, 2)
+    events = [("event", key, 0) for key in "abcd"]
+    assert joined(join, [*events, *(("label", key, 1, [0]) for key in "dca")], [4])
+    assert (join.counts.joined, join.counts.expired, join.counts.late) == (2, 1, 1)
+    assert (join.n_waiting, join.n_early) == (1, 0)
+
+
+@pytest.mark.parametrize("ahead", [10**6, 1 << 62])
+def test_a_label_dated_far_ahead_harms_only_its_own_event(ahead: int) -> None:
+    join = LabelJoin(100, 1000, 2)
+    messages: list[Any] = [("event", "a", 0), ("event", "b", 0), ("label", "a", ahead, [1]), ("label", "c", ahead, [1])]
+    messages += [("label", "b", 50, [1]), ("event", "old", 60), ("event", "d", 200), ("event", "c", 201)]
+    assert [key for key, *_ in joined(join, messages, [1])] == ["b"]
+    counts = join.counts
+    assert (counts.late, counts.orphan, counts.expired, join.n_waiting) == (1, 1, 2, 2)
+
+
+def test_what_comes_behind_the_other_topic_is_counted() -> None:
+    join = LabelJoin(100, 1000, 2)
+    ordered: list[Any] = [("event", "a", 5), ("label", "a", 5, [1]), ("event", "b", 6), ("label", "b", 9, [1])]
+    joined(join, ordered, [1])
+    assert join.counts.behind == 0
+    joined(join, [("event", "c", 9), ("event", "d", 30), ("label", "c", 29, [1]), ("label", "d", 30, [1])], [1])
+    assert join.counts.behind == 2
+
+
+def test_labels_before_any_event_wait_from_the_first_one_on() -> None:
+    join = LabelJoin(100, 1000, 2)
+    messages: list[Any] = [("label", "a", 0, [1]), ("event", "x", 10**12), ("event", "a", 10**12 + 100)]
+    assert [key for key, *_ in joined(join, messages, [1])] == ["a"]

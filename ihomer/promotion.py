@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from ihomer.checkpoint import CheckpointError, CheckpointStore, below, nested
 from ihomer.specs import parse
 
 
-def promote(directory: str | os.PathLike[str], challenger: str) -> list[Path]:
+def promote(directory: str | os.PathLike[str], challenger: str) -> list[Any]:
     """Write checkpoints, of a run or of each partition of one, from which ``challenger`` goes on as the only learner.
 
     Parameters
     ----------
     directory
-        The run's checkpoint folder.
+        The run's checkpoint folder, or its URL.
     challenger
         A learner as the checkpoint calls it.
 
     Returns
     -------
-    list of Path
+    list of paths
         The files written. The ones that they follow stay beside them.
 
     Raises
@@ -34,8 +33,9 @@ def promote(directory: str | os.PathLike[str], challenger: str) -> list[Path]:
     -----
     A process that still runs on these checkpoints is fenced: it can write no more of them.
     """
-    folders = sorted(path for path in Path(directory).glob("partition-*") if path.is_dir()) or [Path(directory)]
-    stores = [CheckpointStore(folder) for folder in folders]
+    whole = CheckpointStore(directory)
+    names = sorted(path.name for path in whole.directory.glob("partition-*") if path.is_dir())
+    stores = [CheckpointStore(directory, name) for name in names] or [whole]
     promoted = [_promoted(store, challenger) for store in stores]
     paths = []
     for store, (manifest, arrays) in zip(stores, promoted, strict=True):

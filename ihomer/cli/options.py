@@ -154,7 +154,7 @@ DeadLetters = Annotated[
 ]
 Checkpoint = Annotated[
     str | None,
-    typer.Option("--checkpoint", metavar="DIR", help="Keep checkpoints in this folder.", rich_help_panel=SAFETY),
+    typer.Option("--checkpoint", metavar="DIR", help="Keep checkpoints in this folder or URL.", rich_help_panel=SAFETY),
 ]
 Resume = Annotated[
     bool | None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +10,7 @@ from ihomer.cli.terminal import console
 
 
 def promote(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Checkpoint folder of the run.", exists=True)],
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="Checkpoint folder of the run, or its URL.")],
     challenger: Annotated[
         str, typer.Option("--learner", metavar="X", help="The challenger, as it was given to --challenger.")
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,7 +13,8 @@ import typer
 
 from ihomer.cli.terminal import UsageError, console
 
-_SHOWN_LABELS = 5
+_SHOWN_LABELS, _SHOWN_CHARACTERS = 5, 200
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def tail(
@@ -41,7 +43,7 @@ def tail(
     screen = console()
     for place, value in found:
         line = value.decode("utf-8", "replace") if as_json else f"{place}  {_readable(value)}"
-        screen.print(line, markup=False, highlight=False, soft_wrap=True)
+        screen.print(_printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def _of_file(path: Path, last: int) -> Iterator[tuple[str, bytes]]:
@@ -76,19 +78,20 @@ def _of_topic(where: str, last: int, follow: bool) -> Iterator[tuple[str, bytes]
             first, ends[partition] = consumer.bounds(partition)
             # Offsets of a folder are bytes, so that all of it is read to find its last lines.
             consumer.seek(partition, first if address.directory is not None else max(first, ends[partition] - last))
-        held: deque[tuple[int, int, Record]] = deque(maxlen=last)
+        held: dict[int, deque[Record]] = {partition: deque(maxlen=last) for partition in partitions}
         pending = True
         while pending or follow:
             for partition, records in consumer.poll(0.2, 1000).items():
                 for record in records:
                     if pending and record.offset < ends[partition]:
-                        held.append((record.timestamp or 0, partition, record))
+                        held[partition].append(record)
                     else:
                         yield from _told(partition, record)
             if pending and all(consumer.position(partition) >= end for partition, end in ends.items()):
                 pending = False
-                ordered = sorted(held, key=lambda entry: (entry[0], entry[1], entry[2].offset))
-                told = [message for _, partition, record in ordered for message in _told(partition, record)]
+                latest = [(partition, record) for partition, records in held.items() for record in records]
+                latest.sort(key=lambda entry: (entry[1].timestamp or 0, entry[0], entry[1].offset))
+                told = [message for partition, record in latest for message in _told(partition, record)]
                 yield from told[max(0, len(told) - last) :]
     finally:
         consumer.close()
@@ -129,7 +132,16 @@ def _readable(value: bytes) -> str:
         message = msgspec.json.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return f"{len(value)} bytes {value[:60]!r}"
-    return _line(message) if isinstance(message, dict) else str(message)[:200]
+    try:
+        return _line(message)
+    except (AttributeError, KeyError, OSError, TypeError, ValueError):
+        # It is none of ours, whatever its fields are called.
+        return str(message)[:_SHOWN_CHARACTERS]
+
+
+def _printable(line: str) -> str:
+    """The line with what would steer a terminal written as escapes."""
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 
 def _line(message: dict[str, Any]) -> str:
@@ -162,7 +174,7 @@ def _body(message: dict[str, Any]) -> str:
     if "x" in message or "payload" in message:
         what = f"{len(message['x'])} features" if "x" in message else "payload"
         return f"event of {what}, labels {_names(message.get('y'))}"
-    return f"labels {_names(message.get('y'))}" if "y" in message else str(message)[:200]
+    return f"labels {_names(message.get('y'))}" if "y" in message else str(message)[:_SHOWN_CHARACTERS]
 
 
 def _probabilities(message: dict[str, Any]) -> str:

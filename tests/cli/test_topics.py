@@ -71,6 +71,49 @@ def test_produce_run_and_tail(command: Command) -> None:
     assert [json.loads(line)["id"] for line in out.splitlines()] == ["yeast-298", "yeast-299"]
 
 
+def test_the_latest_of_all_partitions_are_shown(command: Command) -> None:
+    produce(command, 40)
+    lines = [line for p in range(2) for line in Path(f"events/partition-000{p}.jsonl").read_text().splitlines()]
+    times = sorted(json.loads(line)["ts"] for line in lines)
+    code, out, _ = command("tail", "log:events", "-n", "40", "--json")
+    assert code == 0
+    assert [json.loads(line)["ts"] for line in out.splitlines()] == times
+    code, out, _ = command("tail", "log:events", "-n", "4", "--json")
+    assert [json.loads(line)["ts"] for line in out.splitlines()] == times[-4:]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        '{"ts": 99999999999999999, "x": {}}',
+        '{"kind": "drift"}',
+        '{"learners": [1], "event": 3}',
+        '{"learners": {"a": {"micro_f1": "x"}}, "event": 3}',
+        '{"x": 3}',
+        '{"x": {}, "y": 3}',
+        '{"labels": 3, "model": "m", "source": "s"}',
+        '{"labels": ["a"], "proba": {"a": "x"}, "model": "m", "source": "s"}',
+        "[1]",
+        "null",
+        "{broken",
+        "",
+    ],
+)
+def test_odd_messages_are_shown_as_they_are(command: Command, message: str) -> None:
+    Path("odd.jsonl").write_text(f'{message}\n{{"id": "behind", "y": ["a"]}}\n')
+    code, out, _ = command("tail", "odd.jsonl")
+    assert code == 0
+    assert out.splitlines()[-1] == "2  behind  labels a"
+
+
+def test_no_message_steers_the_terminal(command: Command) -> None:
+    Path("odd.jsonl").write_bytes(b'{"id": "\\u001b[31mred\\u202e", "y": ["a"]}\n\x1b[2J\n')
+    for more in ((), ("--json",)):
+        out = command("tail", "odd.jsonl", *more)[1]
+        assert "red" in out
+        assert not re.search("[\x1b\u202e]", out)
+
+
 def test_one_model_for_the_topic_learns_in_order_of_time(command: Command) -> None:
     produce(command, 200)
     assert command(*RUN, "--learner", "linear", "--model-per", "topic", "--sink", "answers.jsonl")[0] == 0
@@ -121,15 +164,17 @@ def test_a_learner_trained_on_history_goes_on_on_a_topic(command: Command) -> No
     assert "learner must be that of the checkpoint" in err
 
 
-def test_a_challenger_is_scored_and_promoted(command: Command) -> None:
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_a_challenger_is_scored_and_promoted(command: Command, scheme: str) -> None:
     produce(command, 100)
-    words = (*RUN, "--checkpoint", "state", "--sink", "answers.jsonl", "--no-baselines")
+    state = f"{scheme}{Path('state').resolve()}"
+    words = (*RUN, "--checkpoint", state, "--sink", "answers.jsonl", "--no-baselines")
     code, out, _ = command(*words, "--learner", "majority", "--challenger", "linear")
     assert code == 0
     assert [run["learner"]["name"] for run in json.loads(out)["runs"][:2]] == ["majority", "linear"]
     assert {json.loads(line)["model"] for line in Path("answers-0000.jsonl").read_text().splitlines()} == {"majority"}
-    assert command("promote", "state", "--learner", "knn")[0] == 1
-    code, out, _ = command("promote", "state", "--learner", "linear")
+    assert command("promote", state, "--learner", "knn")[0] == 1
+    code, out, _ = command("promote", state, "--learner", "linear")
     assert code == 0
     assert out.count("promoted") == 2
     produce(command, 100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,9 @@ from streams.topics.source import KafkaSource, PartitionSource, TopicPartitions
 from streams.wire import Milliseconds
 
 Part = PartitionSource | KafkaSource
+
+_TURN_S = 0.01
+"""How long one topic is waited for before the other is looked at."""
 
 
 class _Message(msgspec.Struct, forbid_unknown_fields=True):
@@ -196,9 +200,15 @@ class JoinedTopic:
 
     def poll(self, timeout: float, release: Callable[[list[int]], None]) -> Changes:
         """Fetch what has come of both; see `streams.source.Topic.poll`."""
-        changes = self._events.poll(timeout / 2, release)
-        # Later than the events, so that a label which was there before them is seen.
-        self._labels.poll(timeout / 2, lambda partitions: None)
+        until = time.monotonic() + timeout
+        while True:
+            # The labels later than the events, so that one which was there before them is seen; both in short turns, so
+            # that neither has to wait long for the other.
+            changes = self._events.poll(min(_TURN_S, timeout), release)
+            self._labels.poll(min(_TURN_S, timeout), lambda partitions: None)
+            told = changes.assigned or changes.lost
+            if told or self._events.waiting or self._labels.waiting or time.monotonic() >= until:
+                break
         for partition in self._labels.in_hand - self._events.in_hand - set(changes.assigned):
             self._labels.let_go(partition)
         return changes

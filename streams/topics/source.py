@@ -93,8 +93,7 @@ class TopicPartitions:
     def poll(self, timeout: float, release: Callable[[list[int]], None]) -> Changes:
         """Fetch what has come and tell whose partitions changed; see `streams.source.Topic.poll`."""
         self._release = release
-        waiting = any(source.records for source in self._sources.values())
-        for partition, records in self._consumer.poll(0.0 if waiting else timeout, _POLLED).items():
+        for partition, records in self._consumer.poll(0.0 if self.waiting else timeout, _POLLED).items():
             source = self._sources.get(partition)
             if source is not None:
                 source.take_in(records)
@@ -104,6 +103,11 @@ class TopicPartitions:
             self._sources.pop(partition, None)
         self._lost.clear()
         return changes
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are records that were fetched and are not done with."""
+        return any(source.records for source in self._sources.values())
 
     @property
     def in_hand(self) -> set[int]:

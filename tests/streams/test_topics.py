@@ -14,6 +14,7 @@ from streams.files import LinesSink
 from streams.opening import open_partition_sink, open_source
 from streams.source import DecodeError
 from streams.topics.client import LostPositionError
+from streams.topics.joining import JoinedSource, Labels
 from streams.topics.log import partition_path, partitions_of
 from streams.topics.source import KafkaSource, TopicPartitions
 from streams.topics.writer import TopicWriter
@@ -253,3 +254,42 @@ def test_no_room_for_events_is_refused(tmp_path: Path) -> None:
     for source in (KafkaSource(f"log:{tmp_path}"), partitions.source(0)):
         with pytest.raises(ValueError, match="max_events must be at least 1, got 0"):
             source.next_batch(0)
+
+
+def handed_on(source: JoinedSource) -> list[tuple[str, str]]:
+    """What a joined source hands on until it has nothing for now: whether event or label, and the key."""
+    found: list[tuple[str, str]] = []
+    while (part := source.next_batch(3, 0.01)) is not None and len(part):
+        kind, names = ("label", [one.key for one in part.labels]) if isinstance(part, Labels) else ("event", part.key)
+        found += [(kind, name) for name in names]
+    return found
+
+
+@pytest.mark.parametrize(("wait_ms", "same"), [(40, True), (0, False)])
+def test_stragglers_take_their_place_where_messages_are_held_back(tmp_path: Path, wait_ms: int, same: bool) -> None:
+    rng = np.random.default_rng(6)
+    paths = [tmp_path / folder / "partition-0000.jsonl" for folder in ("events", "labels")]
+    for path in paths:
+        path.parent.mkdir()
+        path.touch()
+
+    def joined(**options: Any) -> JoinedSource:
+        parts = [KafkaSource(f"log:{path.parent}", **options) for path in paths]
+        return JoinedSource(*parts, wait_ms=wait_ms)
+
+    messages = [(kind, 10 * i + int(rng.integers(10)), f"e{i}") for i in range(150) for kind in (0, 1)]
+    # Each topic is written in order of time, but one may lag behind the other.
+    lags = [rng.integers(0, 40, 150), rng.integers(0, 40, 150)]
+    written = sorted(messages, key=lambda message: message[1] + int(lags[message[0]][message[1] // 100]))
+    live, found = joined(), []
+    for kind, time, key in [*written, (0, 10_000, "last"), (1, 10_000, "last")]:
+        with open(paths[kind], "a") as file:
+            file.write(json.dumps({"id": key, "ts": time} | ({"y": []} if kind else {"x": {"a": 1}})) + "\n")
+        if rng.random() < 0.3:
+            found += handed_on(live)
+    found += handed_on(live)
+    replayed = handed_on(joined(until_end=True))
+    assert len(replayed) == 302
+    assert sorted(found) == sorted(replayed[: len(found)])
+    assert (found == replayed[: len(found)]) == same
+    assert len(found) >= 300

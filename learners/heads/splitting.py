@@ -66,7 +66,8 @@ class Centroids:
 
     def learn(self, x: Floats, rows: Integers, weight: Floats) -> None:
         """Learn the vectors ``x`` of the classes that have these rows, with their weights."""
-        self.make_room(len(x), int(rows.max(initial=-1)) + 1)
+        # The first vector of a class may be heavy enough to split it at once.
+        self.make_room(2 * len(x), int(rows.max(initial=-1)) + 1)
         _learn(
             x.astype(np.float32), rows, weight, self.n_most, self.counters, self.first, self.following, self.owner,
             self.count, self.vectors, self.halves, self.touched,

@@ -186,6 +186,15 @@ def test_shards_merge_without_lift_and_sub_prototypes_and_are_refused_with_them(
         AutoHead().merge(AutoHead())
 
 
+def test_a_first_vector_that_splits_its_class_at_once_has_room() -> None:
+    centroids = Centroids(2)
+    centroids.grow(3)
+    centroids.learn(np.eye(3), np.arange(3), np.full(3, 20.0))
+    rows, counts, _ = centroids.present()
+    assert rows.tolist() == [0, 0, 1, 1, 2, 2]
+    assert counts.sum() == pytest.approx(60)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -59,6 +59,7 @@ class LogConsumer:
             raise ValueError(f"{address}: format must be json in a folder, got {address.get('format')!r}")
         self._address, self._directory = address, address.directory
         self._positions: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
         self._paused: set[int] = set()
 
     def partitions(self) -> list[int]:
@@ -108,13 +109,15 @@ class LogConsumer:
         records: list[Record] = []
         with open(partition_path(self._directory, partition), "rb") as file:
             offset = self._positions[partition]
-            if os.fstat(file.fileno()).st_size <= offset:
+            self._ends[partition] = length = os.fstat(file.fileno()).st_size
+            if length <= offset:
                 return []
             _go_to(file, offset)
             n_bytes = 0
             while len(records) < most and n_bytes < _BLOCK:
                 line = file.readline()
                 if not line.endswith(b"\n"):
+                    self._ends[partition] = offset
                     break
                 behind = offset + len(line)
                 if line.strip():
@@ -140,8 +143,8 @@ class LogConsumer:
         return 0, whole_length(partition_path(self._directory, partition))
 
     def known_end(self, partition: int) -> int | None:
-        """The byte behind the last line that is whole, now."""
-        return self.bounds(partition)[1]
+        """Length of the file as of the last poll, without a torn line that was met."""
+        return self._ends.get(partition)
 
     def commit(self, offsets: Mapping[int, int]) -> None:
         """Nobody to tell."""

@@ -25,6 +25,7 @@ LEARNERS = {
     "ihomer": "ihomer.classifier:IHOMERClassifier",
     "knn": "learners.knn:KNNClassifier",
     "linear": "learners.linear:LinearClassifier",
+    "loki": "learners.heads.loki:LokiClassifier",
     "majority": "learners.baselines:MajorityClassifier",
     "naive-bayes": "learners.naive_bayes:GaussianNBClassifier",
     "ncm": "learners.heads.ncm:NCMClassifier",
@@ -33,6 +34,7 @@ LEARNERS = {
     "ridge": "learners.heads.ridge:RidgeClassifier",
     "rls": "learners.heads.rls:RLSClassifier",
     "slda": "learners.heads.slda:SLDAClassifier",
+    "sub-prototypes": "learners.heads.subprototypes:SubPrototypeClassifier",
     "teen": "learners.heads.teen:TEENClassifier",
 }
 """The learners that have a name, and where their classes are."""

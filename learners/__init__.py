@@ -11,11 +11,13 @@ if TYPE_CHECKING:
     from learners.chain import ClassifierChain
     from learners.heads.auto import AutoHead
     from learners.heads.gaussian import GaussianClassifier
+    from learners.heads.loki import LokiClassifier
     from learners.heads.ncm import NCMClassifier
     from learners.heads.ranpac import RanPACClassifier
     from learners.heads.ridge import BalancedRidgeClassifier, RidgeClassifier
     from learners.heads.rls import RLSClassifier
     from learners.heads.slda import SLDAClassifier
+    from learners.heads.subprototypes import SubPrototypeClassifier
     from learners.heads.teen import TEENClassifier
     from learners.knn import KNNClassifier
     from learners.linear import LinearClassifier
@@ -32,6 +34,7 @@ __all__ = [
     "LabelSet",
     "Learner",
     "LinearClassifier",
+    "LokiClassifier",
     "MajorityClassifier",
     "NCMClassifier",
     "NoChangeClassifier",
@@ -39,6 +42,7 @@ __all__ = [
     "RanPACClassifier",
     "RidgeClassifier",
     "SLDAClassifier",
+    "SubPrototypeClassifier",
     "TEENClassifier",
 ]
 
@@ -53,6 +57,7 @@ _MODULE_OF = {
     "LabelSet": "learners.base",
     "Learner": "learners.base",
     "LinearClassifier": "learners.linear",
+    "LokiClassifier": "learners.heads.loki",
     "MajorityClassifier": "learners.baselines",
     "NCMClassifier": "learners.heads.ncm",
     "NoChangeClassifier": "learners.baselines",
@@ -60,6 +65,7 @@ _MODULE_OF = {
     "RanPACClassifier": "learners.heads.ranpac",
     "RidgeClassifier": "learners.heads.ridge",
     "SLDAClassifier": "learners.heads.slda",
+    "SubPrototypeClassifier": "learners.heads.subprototypes",
     "TEENClassifier": "learners.heads.teen",
 }
 

@@ -50,6 +50,7 @@ SETTINGS: dict[str, list[dict]] = {
         {"optimizer": "ftrl", "l1": 0.01, "threshold": "f1"},
         {"optimizer": "sgd", "l1": 0.001, "l2": 0.01, "standardise": False},
     ],
+    "LokiClassifier": [{}, {"temperature": 2.0, "shrinkage": 0.1, "refresh": 5}],
     "MajorityClassifier": [{}],
     "NCMClassifier": [{}, {"metric": "euclidean", "normalise": "layer"}],
     "NoChangeClassifier": [{}],
@@ -57,6 +58,7 @@ SETTINGS: dict[str, list[dict]] = {
     "RanPACClassifier": [{"n_projections": 20}, {"n_projections": 30, "seed": 1, "refresh": 7, "multilabel": True}],
     "RidgeClassifier": [{}, {"penalty": 2.0, "relative": False, "refresh": 1, "multilabel": True}],
     "SLDAClassifier": [{}, {"shrinkage": 0.1, "prior": 0.5, "normalise": "quadratic", "refresh": 8}],
+    "SubPrototypeClassifier": [{}, {"n_prototypes": 2, "normalise": "quadratic"}],
     "TEENClassifier": [{}, {"strength": 1.0, "fade": 3.0, "normalise": "layer", "refresh": 5}],
 }
 """The parameters under which every learner is held to the laws."""

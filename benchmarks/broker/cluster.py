@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -69,16 +70,22 @@ class Cluster:
         Replication of topics, offsets and transactions is the number of brokers, at most 3.
     settings
         Lines of ``server.properties`` beside those that make it work here.
+    listeners
+        Security protocols that clients are served by beside PLAINTEXT, such as ``SASL_SSL``; what they need (keys,
+        mechanisms, users) stands in ``settings``.
 
     Notes
     -----
     A broker holds about 310 MB and is ready after about 6 s, or up to 20 s where it was killed before.
     """
 
-    def __init__(self, folder: Path, n_brokers: int = 1, settings: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, n_brokers: int = 1, settings: Sequence[str] = (), listeners: Sequence[str] = ()
+    ) -> None:
         self.folder, self.n_brokers, self._settings = folder, n_brokers, tuple(settings)
-        ports = _free_ports(2 * n_brokers)
-        self._ports, self._controllers = ports[:n_brokers], ports[n_brokers:]
+        ports = iter(_free_ports((2 + len(listeners)) * n_brokers))
+        self._ports, self._controllers, *further = (list(islice(ports, n_brokers)) for _ in range(2 + len(listeners)))
+        self._listeners = {"PLAINTEXT": self._ports, **dict(zip(listeners, further, strict=True))}
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._classpath = f"{jars()}/*"
         self._format()
@@ -86,7 +93,11 @@ class Cluster:
     @property
     def bootstrap(self) -> str:
         """Addresses for clients, parted by commas."""
-        return ",".join(f"127.0.0.1:{port}" for port in self._ports)
+        return self.address("PLAINTEXT")
+
+    def address(self, protocol: str) -> str:
+        """Addresses for clients of a security protocol, parted by commas."""
+        return ",".join(f"127.0.0.1:{port}" for port in self._listeners[protocol])
 
     def start(self, *nodes: int) -> None:
         """Start brokers, by number from 0 (none: all that do not run), and wait until they answer."""
@@ -177,16 +188,17 @@ class Cluster:
 
     def _lines(self, node: int) -> list[str]:
         voters = ",".join(f"{k + 1}@127.0.0.1:{port}" for k, port in enumerate(self._controllers))
-        plain, controller = f"127.0.0.1:{self._ports[node]}", f"127.0.0.1:{self._controllers[node]}"
+        served = ",".join(f"{name}://127.0.0.1:{ports[node]}" for name, ports in self._listeners.items())
+        protocols = ",".join(f"{name}:{name}" for name in self._listeners)
         replication = min(3, self.n_brokers)
         in_sync = 1 if replication < 3 else 2
         return [
             "process.roles=broker,controller",
             f"node.id={node + 1}",
-            f"listeners=PLAINTEXT://{plain},CONTROLLER://{controller}",
-            f"advertised.listeners=PLAINTEXT://{plain}",
+            f"listeners={served},CONTROLLER://127.0.0.1:{self._controllers[node]}",
+            f"advertised.listeners={served}",
             "controller.listener.names=CONTROLLER",
-            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            f"listener.security.protocol.map={protocols},CONTROLLER:PLAINTEXT",
             f"controller.quorum.voters={voters}",
             f"log.dirs={self._node_folder(node) / 'data'}",
             "num.partitions=4",

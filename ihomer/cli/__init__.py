@@ -95,6 +95,7 @@ def _report(error: Exception, debug: bool) -> int:
     """Say in one line what is wrong; the exit code for it."""
     from ihomer.config import ConfigError
     from ihomer.specs import SpecError
+    from streams.source import TakenOverError
 
     if debug:
         traceback.print_exception(error)
@@ -112,7 +113,7 @@ def _report(error: Exception, debug: bool) -> int:
     if isinstance(error, OSError) and error.filename is not None:
         complain(f"{error.filename}: {(error.strerror or 'cannot be used').lower()}")
         return WRONG if isinstance(error, FileNotFoundError) else FAILED
-    if isinstance(error, (ValueError, OSError, MemoryError)):
+    if isinstance(error, (ValueError, OSError, MemoryError, TakenOverError)):
         complain(str(error) or type(error).__name__)
     else:
         complain(f"{type(error).__name__}: {error} (--debug shows where)")

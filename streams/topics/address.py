@@ -25,6 +25,8 @@ SECURITY: dict[str, Callable[[str], Any]] = {
 }
 """Settings that are taken from the environment, as ``IHOMER_KAFKA_`` and their name, and what makes their values."""
 
+_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+
 _CHOICES = {
     "format": ("json", "binary", "arrow"),
     "backend": ("kafka-python", "confluent"),
@@ -73,7 +75,9 @@ class Address:
         Raises
         ------
         ValueError
-            It has another form, or an option that is not known or has a wrong value.
+            It has another form, or an option that is not known or has a wrong value, or so has a TLS or SASL setting.
+        FileNotFoundError
+            A certificate or key is not there.
 
         Examples
         --------
@@ -94,13 +98,7 @@ class Address:
             )
         servers = tuple(server if ":" in server else f"{server}:9092" for server in parts.netloc.split(","))
         options = _options(parts.query)
-        found = os.environ if environment is None else environment
-        security = {
-            name: make(found[f"IHOMER_KAFKA_{name.upper()}"])
-            for name, make in SECURITY.items()
-            if f"IHOMER_KAFKA_{name.upper()}" in found
-        }
-        return cls(servers, topic, options, security=security)
+        return cls(servers, topic, options, security=_security(os.environ if environment is None else environment))
 
     @classmethod
     def _of_folder(cls, url: str) -> Address:
@@ -156,6 +154,25 @@ def _check(name: str, value: str) -> None:
     elif name not in _TEXTS:
         known = ", ".join(sorted((*_CHOICES, *_COUNTS, *_TEXTS)))
         raise ValueError(f"an option of a topic must be one of {known}, got {name!r}")
+
+
+def _security(environment: Mapping[str, str]) -> dict[str, Any]:
+    """TLS and SASL settings of an environment, looked at as far as that can be done without a broker."""
+    variables = {name: f"IHOMER_KAFKA_{name.upper()}" for name in SECURITY}
+    found = {name: environment[variable] for name, variable in variables.items() if environment.get(variable)}
+    protocol = found.get("security_protocol", _PROTOCOLS[0])
+    if protocol not in _PROTOCOLS:
+        raise ValueError(f"{variables['security_protocol']} must be one of {', '.join(_PROTOCOLS)}, got {protocol!r}")
+    needed = ["sasl_mechanism"] if protocol.startswith("SASL") else []
+    if needed and found.get("sasl_mechanism", "").startswith(("PLAIN", "SCRAM")):
+        needed += ["sasl_plain_username", "sasl_plain_password"]
+    for name in needed:
+        if name not in found:
+            raise ValueError(f"{variables[name]} must be set for {protocol}, found nothing")
+    for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+        if name in found and not Path(found[name]).is_file():
+            raise FileNotFoundError(f"{variables[name]} must be a file, got {found[name]!r}")
+    return {name: SECURITY[name](text) for name, text in found.items()}
 
 
 def _shown(url: str) -> str:

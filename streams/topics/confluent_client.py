@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -29,9 +29,11 @@ _SECURITY = {
 }
 _AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._TIMED_OUT)
 _FENCED = (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED)
+_REFUSED = (KafkaError._AUTHENTICATION, KafkaError._SSL)
+_FIRST_TRY_S = 1.0
 
 
-def _settings(address: Address) -> dict[str, Any]:
+def _settings(address: Address, note: Callable[[KafkaError], object] = lambda error: None) -> dict[str, Any]:
     security = {_SECURITY[name]: value for name, value in address.security.items() if name in _SECURITY}
     if address.security.get("ssl_check_hostname") is False:
         security["ssl.endpoint.identification.algorithm"] = "none"
@@ -39,6 +41,7 @@ def _settings(address: Address) -> dict[str, Any]:
         "bootstrap.servers": ",".join(address.servers),
         "client.id": address.options.get("client", "ihomer"),
         "logger": _logger,
+        "error_cb": note,
         "reconnect.backoff.max.ms": 5000,
         **security,
     }
@@ -48,8 +51,26 @@ def _fail(address: Address, what: str, error: KafkaException) -> NoReturn:
     raise KafkaUnavailableError(f"{address}: {what} must work, got {error.args[0].str()}") from error
 
 
-def _partitions(address: Address, topics: Mapping[str, Any]) -> list[int]:
-    """Numbers of the partitions of a topic among all that a cluster has."""
+def _made(address: Address, make: Callable[[dict[str, Any]], Any], settings: dict[str, Any]) -> Any:
+    try:
+        return make(settings)
+    except KafkaException as error:
+        _fail(address, "settings", error)
+
+
+def _partitions(address: Address, client: Any, noted: Iterable[KafkaError]) -> list[int]:
+    """Numbers of the partitions of a topic; ``noted`` is what the client is told of its connections meanwhile."""
+    deadline, patience = time.monotonic() + PATIENCE_S, _FIRST_TRY_S
+    while True:
+        try:
+            topics = client.list_topics(timeout=patience).topics
+            break
+        except KafkaException as error:
+            client.poll(0)
+            why = [one for one in noted if one.code() != KafkaError._ALL_BROKERS_DOWN]
+            patience = min(2 * patience, deadline - time.monotonic())
+            if patience <= 0 or any(one.code() in _REFUSED for one in why):
+                _fail(address, "connecting", KafkaException(why[-1]) if why else error)
     topic = topics.get(address.topic)
     if topic is None or topic.error is not None or not topic.partitions:
         others = ", ".join(sorted(topics)[:20]) or "no topics at all"
@@ -64,7 +85,8 @@ class ConfluentConsumer:
         self._address, self._topic = address, address.topic
         self._ends: dict[int, int] = {}
         self._positions: dict[int, int] = {}
-        settings = _settings(address) | {
+        self._noted: deque[KafkaError] = deque(maxlen=8)
+        settings = _settings(address, self._noted.append) | {
             "group.id": address.group or "ihomer",
             "enable.auto.commit": False,
             "auto.offset.reset": "error",
@@ -84,7 +106,7 @@ class ConfluentConsumer:
             }
             if "instance" in address.options:
                 settings["group.instance.id"] = address.options["instance"]
-        self._consumer = Consumer(settings)
+        self._consumer = _made(address, Consumer, settings)
 
     def _of(self, partition: int, offset: int | None = None) -> TopicPartition:
         if offset is None:
@@ -93,11 +115,7 @@ class ConfluentConsumer:
 
     def partitions(self) -> list[int]:
         """Numbers of all partitions of the topic."""
-        try:
-            found = self._consumer.list_topics(timeout=PATIENCE_S).topics
-        except KafkaException as error:
-            _fail(self._address, "connecting", error)
-        return _partitions(self._address, found)
+        return _partitions(self._address, self._consumer, self._noted)
 
     def join(
         self,
@@ -107,17 +125,21 @@ class ConfluentConsumer:
     ) -> None:
         """Become a member of the address's group; what becomes of partitions is told during ``poll``."""
 
+        def ours(places: list[TopicPartition]) -> list[int]:
+            # An instance that read another topic before is given that one's partitions first.
+            return sorted(place.partition for place in places if place.topic == self._topic)
+
         def on_assign(consumer: Consumer, places: list[TopicPartition]) -> None:
-            consumer.incremental_assign([self._of(place.partition, 0) for place in places])
+            consumer.incremental_assign([TopicPartition(place.topic, place.partition, 0) for place in places])
             consumer.pause(places)
-            assigned(sorted(place.partition for place in places))
+            assigned(ours(places))
 
         def on_revoke(consumer: Consumer, places: list[TopicPartition]) -> None:
-            revoked(sorted(place.partition for place in places))
+            revoked(ours(places))
             consumer.incremental_unassign(places)
 
         def on_lost(consumer: Consumer, places: list[TopicPartition]) -> None:
-            lost(sorted(place.partition for place in places))
+            lost(ours(places))
             consumer.incremental_unassign(places)
 
         self._consumer.subscribe([self._topic], on_assign=on_assign, on_revoke=on_revoke, on_lost=on_lost)
@@ -147,7 +169,10 @@ class ConfluentConsumer:
     def poll(self, timeout: float, most: int) -> Mapping[int, list[Record]]:
         """What has come, waiting so many seconds for the first."""
         found: dict[int, list[Record]] = {}
-        messages: list[Any] = self._consumer.consume(most, timeout)
+        # It would wait for so many, and not for the first.
+        messages: list[Any] = self._consumer.consume(1, timeout)
+        if messages:
+            messages += self._consumer.consume(most - 1, 0)
         for message in messages:
             partition, error = message.partition(), message.error()
             if error is not None:
@@ -168,6 +193,11 @@ class ConfluentConsumer:
         elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise LostPositionError(
                 f"{self._address}: records after a position must still be there to go on from it, got {error.str()}"
+            )
+        elif error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID) and "instance" in self._address.options:
+            raise TakenOverError(
+                f"{self._address}: instance {self._address.options['instance']!r} of group {self._address.group!r} "
+                f"must be this process's, another one has it ({error.str()})"
             )
         elif not error.retriable() and error.code() not in _AWAY:
             raise KafkaUnavailableError(f"{self._address}: fetching must work, got {error.str()}")
@@ -214,7 +244,8 @@ class ConfluentProducer:
 
     def __init__(self, address: Address, transactional_id: str | None) -> None:
         self._address, self._id = address, transactional_id
-        settings = _settings(address) | {
+        self._noted: deque[KafkaError] = deque(maxlen=8)
+        settings = _settings(address, self._noted.append) | {
             "acks": "all",
             "enable.idempotence": True,
             "linger.ms": 5,
@@ -224,7 +255,8 @@ class ConfluentProducer:
         if transactional_id is not None:
             settings |= {"transactional.id": transactional_id, "transaction.timeout.ms": 60_000}
         self._failed: list[KafkaError] = []
-        self._producer = Producer(settings)
+        self._producer = _made(address, Producer, settings)
+        self.partitions()
         if transactional_id is not None:
             self._do("connecting", self._producer.init_transactions, PATIENCE_S)
 
@@ -240,8 +272,7 @@ class ConfluentProducer:
 
     def partitions(self) -> int:
         """How many partitions the topic has."""
-        found = self._do("connecting", partial(self._producer.list_topics, timeout=PATIENCE_S))
-        return len(_partitions(self._address, found.topics))
+        return len(_partitions(self._address, self._producer, self._noted))
 
     def send(self, record: Outgoing) -> None:
         """Hand over a record; a failure comes to light later."""

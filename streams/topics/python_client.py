@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -11,13 +13,18 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import (
+    FencedInstanceIdError,
     InvalidProducerEpochError,
+    KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
     OffsetOutOfRangeError,
     ProducerFencedError,
     RetriableError,
 )
+from kafka.net.compat import KafkaNetClient
+from kafka.net.manager import KafkaConnectionManager
+from kafka.net.selector import NetworkSelector
 from kafka.structs import OffsetAndMetadata
 
 from streams.source import TakenOverError
@@ -31,13 +38,68 @@ _LARGEST = 1 << 24
 
 
 def _settings(address: Address) -> dict[str, Any]:
+    if "sasl_plain_password" in address.security:
+        # They write down all that is sent, passwords too.
+        for name in ("kafka.net.connection", "kafka.protocol.parser"):
+            logging.getLogger(name).setLevel(logging.INFO)
     return {
         "bootstrap_servers": list(address.servers),
         "client_id": address.options.get("client", "ihomer"),
         "bootstrap_timeout_ms": _PATIENCE_MS,
         "reconnect_backoff_max_ms": 5000,
+        "kafka_client": _make_client,
         **address.security,
     }
+
+
+def _make_client(**settings: Any) -> KafkaNetClient:
+    net = NetworkSelector(**settings)
+    return KafkaNetClient(net, _Connections(net, **settings), **settings)
+
+
+class _Connections(KafkaConnectionManager):  # type: ignore[misc]
+    """Connections that say why a cluster lets nobody in, at once where trying again cannot help."""
+
+    _failure: Exception | None = None
+
+    async def _build_transport(self, *arguments: Any, **settings: Any) -> Any:
+        transport = await super()._build_transport(*arguments, **settings)
+        receive = transport._sock_recv
+
+        def receive_all() -> tuple[bytes, Exception | None]:
+            # kafka-python 3.0 forgets what came before the end of a connection: what a broker says when it refuses one.
+            data, error = receive()
+            return (data, None) if data else (data, error)
+
+        transport._sock_recv = receive_all
+        return transport
+
+    def get_connection(self, node_id: Any, *arguments: Any, **settings: Any) -> Any:
+        if self._failure is not None and _is_final(self._failure) and not self.cluster.brokers():
+            raise self._failure
+        connection = super().get_connection(node_id, *arguments, **settings)
+        connection.init_future.add_errback(self._note)
+        return connection
+
+    def _note(self, failure: Exception) -> None:
+        self._failure = failure
+
+    def bootstrap(self, timeout_ms: float | None = None, refresh: bool = True) -> None:
+        try:
+            super().bootstrap(timeout_ms, refresh)
+        except Exception as error:
+            # Whoever asked for a client has got none that could be closed.
+            self.close()
+            self._net.close()
+            why = self._failure or error
+            raise (why if isinstance(why, KafkaError) else KafkaConnectionError(why)) from error
+
+
+def _is_final(failure: Exception) -> bool:
+    """Whether a login was refused, a certificate not trusted or a setting wrong, rather than a broker away."""
+    if any(isinstance(one, ssl.SSLError) for one in (failure, failure.__context__, *failure.args)):
+        return True
+    return isinstance(failure, FileNotFoundError) or not isinstance(failure, (RetriableError, OSError))
 
 
 @contextmanager
@@ -49,8 +111,13 @@ def _told(address: Address, what: str) -> Iterator[None]:
         raise LostPositionError(
             f"{address}: records after a position must still be there to go on from it, got {error}"
         ) from None
+    except FencedInstanceIdError as error:
+        raise TakenOverError(
+            f"{address}: instance {address.options['instance']!r} of group {address.group!r} must be this process's, "
+            "another one has it"
+        ) from error
     except KafkaError as error:
-        raise KafkaUnavailableError(f"{address}: {what} must work, got {type(error).__name__}: {error}") from error
+        raise KafkaUnavailableError(f"{address}: {what} must work, got {error}") from error
 
 
 def _within_patience(act: Callable[..., object], *arguments: Any) -> None:
@@ -156,6 +223,7 @@ class PythonConsumer:
         try:
             with _told(self._address, "fetching"):
                 found = self._consumer.poll(timeout_ms=int(1000 * timeout), max_records=most)
+                self._check_membership()
         except KafkaUnavailableError as error:
             if isinstance(error.__cause__, RetriableError):
                 return {}
@@ -167,6 +235,15 @@ class PythonConsumer:
             ]
             for place, records in found.items()
         }
+
+    def _check_membership(self) -> None:
+        # A member whose instance another one has got is told nothing by kafka-python 3.0, which ends its heartbeat.
+        if "instance" not in self._address.options:
+            return
+        coordinator = self._consumer._coordinator
+        with coordinator._lock:
+            if coordinator.stable() and not coordinator.rejoining and not coordinator._heartbeat_enabled:
+                raise FencedInstanceIdError
 
     def position(self, partition: int) -> int:
         """Offset that is fetched next."""
@@ -196,7 +273,8 @@ class PythonConsumer:
     def commit(self, offsets: Mapping[int, int]) -> None:
         """Tell the group where it stands; a group that is being shared out anew is told next time."""
         found = {self._of(partition): OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
-        self._consumer.commit_async(found)
+        with _told(self._address, "telling the group"):
+            self._consumer.commit_async(found)
 
     def close(self) -> None:
         """Leave the group and let go."""

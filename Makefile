@@ -1,6 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# As many processes as there are cores; the tests of a file stay in one.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup
 
 .PHONY: demo test test-deep test-all bench kafka kafka-demo lint clean
 
@@ -8,7 +10,7 @@ demo: .venv/compiled
 	$(BIN)/ihomer evaluate --data yeast --learner ihomer,linear --out demo-report
 
 test: .venv/tests lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # Torch takes minutes to install, so it is, only where a test is marked as needing it.
 test-deep: .venv/tests
@@ -17,7 +19,7 @@ test-deep: .venv/tests
 	else echo "No test needs torch."; fi
 
 test-all: .venv/tests lint
-	$(BIN)/python -m pytest -m "not deep"
+	$(PYTEST) -m "not deep"
 	$(MAKE) test-deep
 
 bench: .venv/tests

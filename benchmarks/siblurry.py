@@ -35,11 +35,14 @@ HEADS = {
     "balanced ridge": "balanced-ridge",
     "recursive least squares": "rls",
     "RanPAC": "ranpac",
+    "cosine softmax": "cosine-softmax",
+    "MVP-light": "mvp-light",
+    "sub-prototypes": "sub-prototypes",
 }
 """What tables call the heads, and what the command line does."""
 
 DEFAULT, BALANCED = "auto", "auto, balanced"
-RIVALS = ("NCM, cosine", "SLDA", "ridge", "RanPAC")
+RIVALS = ("NCM, cosine", "SLDA", "ridge", "RanPAC", "cosine softmax", "MVP-light")
 """What the default head is to be above, on the means over the sets."""
 
 SHOWN = ("a_auc", "a_last", "a_auc_balanced", "a_last_balanced")

@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from learners.baselines import MajorityClassifier, NoChangeClassifier
     from learners.chain import ClassifierChain
     from learners.heads.auto import AutoHead
+    from learners.heads.cosine import CosineSoftmaxClassifier
     from learners.heads.gaussian import GaussianClassifier
     from learners.heads.loki import LokiClassifier
+    from learners.heads.mvp import MVPLightClassifier
     from learners.heads.ncm import NCMClassifier
     from learners.heads.ranpac import RanPACClassifier
     from learners.heads.ridge import BalancedRidgeClassifier, RidgeClassifier
@@ -28,6 +30,7 @@ __all__ = [
     "BalancedRidgeClassifier",
     "BernoulliNBClassifier",
     "ClassifierChain",
+    "CosineSoftmaxClassifier",
     "GaussianClassifier",
     "GaussianNBClassifier",
     "KNNClassifier",
@@ -35,6 +38,7 @@ __all__ = [
     "Learner",
     "LinearClassifier",
     "LokiClassifier",
+    "MVPLightClassifier",
     "MajorityClassifier",
     "NCMClassifier",
     "NoChangeClassifier",
@@ -51,6 +55,7 @@ _MODULE_OF = {
     "BalancedRidgeClassifier": "learners.heads.ridge",
     "BernoulliNBClassifier": "learners.naive_bayes",
     "ClassifierChain": "learners.chain",
+    "CosineSoftmaxClassifier": "learners.heads.cosine",
     "GaussianClassifier": "learners.heads.gaussian",
     "GaussianNBClassifier": "learners.naive_bayes",
     "KNNClassifier": "learners.knn",
@@ -58,6 +63,7 @@ _MODULE_OF = {
     "Learner": "learners.base",
     "LinearClassifier": "learners.linear",
     "LokiClassifier": "learners.heads.loki",
+    "MVPLightClassifier": "learners.heads.mvp",
     "MajorityClassifier": "learners.baselines",
     "NCMClassifier": "learners.heads.ncm",
     "NoChangeClassifier": "learners.baselines",

@@ -41,6 +41,18 @@ class _Event(msgspec.Struct, forbid_unknown_fields=True):
     payload: str | _Binary | None = None
 
 
+class _Prediction(msgspec.Struct, omit_defaults=True):
+    id: str | int | None = None
+    ts: int | None = None
+    labels: list[Any] | None = None
+    proba: dict[str, float] | None = None
+    model: str | None = None
+    source: str | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+
+
 class EventDecoder:
     """Messages in, a `Batch` out.
 
@@ -306,36 +318,36 @@ def encode_predictions(
     proba
         Whether to write the probabilities, where the learner has any: of all labels, or of those listed.
     """
-    names = schema.label_names
-    keys = [str(name) for name in names]
-    probabilities = prediction.proba if proba else None
-    listed: list[dict[str, float]] | None = None
-    if isinstance(probabilities, Rows):
-        shares = _shortest(probabilities.data) if probabilities.data is not None else [1.0] * len(probabilities.indices)
-        bounds = probabilities.indptr.tolist()
-        columns = [keys[label] for label in probabilities.indices.tolist()]
-        listed = [
-            dict(zip(columns[low:high], shares[low:high], strict=True)) for low, high in itertools.pairwise(bounds)
-        ]
-    elif probabilities is not None:
-        width = probabilities.shape[1]
-        flat = _shortest(np.ascontiguousarray(probabilities).ravel())
-        listed = [
-            dict(zip(keys[:width], flat[i * width : (i + 1) * width], strict=True)) for i in range(len(probabilities))
-        ]
+    names, n = schema.label_names, len(batch)
+    answered = [names[label] for label in prediction.labels.indices.tolist()]
+    bounds = prediction.labels.indptr.tolist()
+    partitions = [0] * n if batch.partition is None else batch.partition.tolist()
     return [
-        msgspec.json.encode(
-            _without_none(
-                id=None if batch.key is None else batch.key[i],
-                ts=None if batch.time is None else int(batch.time[i]),
-                labels=[names[label] for label in prediction.labels.row(i).tolist()],
-                proba=None if listed is None else listed[i],
-                model=model,
-                source=f"{batch.source}/{0 if batch.partition is None else batch.partition[i]}/{batch.offset[i]}",
-            )
+        _encode(_Prediction(key, time, answered[low:high], shares, model, f"{batch.source}/{partition}/{offset}"))
+        for key, time, (low, high), shares, partition, offset in zip(
+            [None] * n if batch.key is None else batch.key,
+            [None] * n if batch.time is None else batch.time.tolist(),
+            itertools.pairwise(bounds),
+            _shares(prediction.proba if proba else None, [str(name) for name in names], n),
+            partitions,
+            batch.offset.tolist(),
+            strict=True,
         )
-        for i in range(len(batch))
     ]
+
+
+def _shares(proba: NDArray[np.float32] | Rows | None, names: list[str], n: int) -> Iterable[dict[str, float] | None]:
+    """The probabilities of each of ``n`` events by name, of all labels or of those listed."""
+    if proba is None:
+        return [None] * n
+    if isinstance(proba, Rows):
+        shares = _shortest(proba.data) if proba.data is not None else [1.0] * len(proba.indices)
+        listed = [names[label] for label in proba.indices.tolist()]
+        rows = itertools.pairwise(proba.indptr.tolist())
+        return [dict(zip(listed[low:high], shares[low:high], strict=True)) for low, high in rows]
+    width = proba.shape[1]
+    names, flat = names[:width], _shortest(np.ascontiguousarray(proba).ravel())
+    return [dict(zip(names, flat[i * width : (i + 1) * width], strict=True)) for i in range(n)]
 
 
 def encode_dead_letter(letter: DeadLetter) -> bytes:

@@ -192,25 +192,32 @@ def _latency(rate: int, backend: str, seconds: int, folder: Path, clock: Clock) 
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    time.sleep(6)
-    made = f"synthetic:rbf?events={n_events}&features={FEATURES}&labels={LABELS}"
-    pace = ["--rate", str(rate), "--quiet", "--sink", f"{events}?backend=confluent"]
-    writing = subprocess.Popen([*ihomer, "produce", "--source", made, *pace])
-    waits: list[float] = []
     answers = KafkaAnswers(sink)
+
+    def written(n: int) -> list[float]:
+        """Seconds that the answers to ``n`` events took which are written at this rate."""
+        made = f"synthetic:rbf?events={n}&features={FEATURES}&labels={LABELS}"
+        pace = ["--rate", str(rate), "--quiet", "--sink", f"{events}?backend=confluent"]
+        writing = subprocess.Popen([*ihomer, "produce", "--source", made, *pace])
+        waits: list[float] = []
+        try:
+            deadline = time.monotonic() + n / rate + 60
+            while len(waits) < n and time.monotonic() < deadline:
+                waits += answers.waits()
+        finally:
+            writing.terminate()
+            writing.wait()
+        return waits
+
     try:
-        deadline = time.monotonic() + seconds + 60
-        while len(waits) < n_events and time.monotonic() < deadline:
-            waits += answers.waits()
+        written(rate)  # until the pipeline has started, and its loops are there
+        waits = written(n_events)
     finally:
         answers.close()
-        for process in (writing, running):
-            process.terminate()
-            process.wait()
-    # The first second has the learner's first loops and the groups' first fetches in it.
-    steady = np.array(waits[rate:])
-    p50, p95, p99 = np.percentile(steady, [50, 95, 99]).tolist()
-    clock.report(p50, len(steady))
+        running.terminate()
+        running.wait()
+    p50, p95, p99 = np.percentile(waits, [50, 95, 99]).tolist()
+    clock.report(p50, len(waits))
     return {"p50_s": p50, "p95_s": p95, "p99_s": p99, "share_answered": len(waits) / n_events}
 
 

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 PATIENCE_S = 0.5
 """How long the engine waits for events before it looks whether it has been told to stop."""
 
-_FLUSHING = 0.05
-"""Share of the time that may go into letting readers see what was written."""
+_FLUSHING, _FLUSHING_BEHIND = 0.05, 0.01
+"""Share of the time that may go into letting readers see what was written, and while more events wait than can be taken
+at once."""
 
 
 @dataclass
@@ -137,7 +138,7 @@ class Engine:
         self.outputs, self.store = outputs or Outputs(), store
         self.checkpoint_every, self.metrics_every = checkpoint_every, metrics_every
         self.checkpoint_s, self.linger_s = checkpoint_s, linger_s
-        self._linger_s = linger_s
+        self._flush_s = 0.0
         self.on_checkpoint: Callable[[Position], None] | None = None
         """Told the source's position once a checkpoint has been kept."""
         self.progress: Progress = progress or NoProgress()
@@ -213,17 +214,21 @@ class Engine:
             self._take_labels(batch)
         else:
             self._take(batch)
-        self._keep_up()
-        return len(batch) > 0 or len(batch.dead) > 0
+        taken = len(batch) + len(batch.dead)
+        self._keep_up(_FLUSHING_BEHIND if taken == room else _FLUSHING)
+        return taken > 0
 
-    def _keep_up(self) -> None:
-        """What is due by the clock; it changes when something is seen or kept, and never what."""
+    def _keep_up(self, flushing: float) -> None:
+        """What is due by the clock; it changes when something is seen or kept, and never what.
+
+        ``flushing`` is the share of the time that letting readers see may take.
+        """
         now, read = time.monotonic(), self.counts.read
-        if read > self._n_flushed and now - self._flushed >= self._linger_s:
+        if read > self._n_flushed and now - self._flushed >= max(self.linger_s, self._flush_s / flushing):
             for sink in self.outputs.each().values():
                 sink.flush()
             self._flushed, self._n_flushed = time.monotonic(), read
-            self._linger_s = max(self.linger_s, (self._flushed - now) / _FLUSHING)
+            self._flush_s = self._flushed - now
         if self.store is None or self.checkpoint_s is None:
             return
         if read > self._n_checkpointed and now - self.checkpointed >= self.checkpoint_s:

@@ -10,6 +10,9 @@ from streams.topics.address import Address
 PATIENCE_S = 15.0
 """How long a cluster may take to answer before that is an error."""
 
+COORDINATOR_S = 60.0
+"""How long one that answers may take to coordinate transactions; a new one has to make their log first."""
+
 
 class KafkaUnavailableError(OSError):
     """A cluster, topic, group or login is not there or lets nobody in."""

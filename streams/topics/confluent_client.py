@@ -12,7 +12,7 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 
 from streams.source import TakenOverError
 from streams.topics.address import Address
-from streams.topics.client import PATIENCE_S, KafkaUnavailableError, LostPositionError, Outgoing, Record
+from streams.topics.client import COORDINATOR_S, PATIENCE_S, KafkaUnavailableError, LostPositionError, Outgoing, Record
 
 _logger = logging.getLogger("ihomer.kafka")
 
@@ -258,7 +258,7 @@ class ConfluentProducer:
         self._producer = _made(address, Producer, settings)
         self.partitions()
         if transactional_id is not None:
-            self._do("connecting", self._producer.init_transactions, PATIENCE_S)
+            self._do("connecting", self._producer.init_transactions, COORDINATOR_S)
 
     def _do(self, what: str, act: Callable[..., Any], *arguments: Any) -> Any:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -29,7 +30,7 @@ from kafka.structs import OffsetAndMetadata
 
 from streams.source import TakenOverError
 from streams.topics.address import Address
-from streams.topics.client import PATIENCE_S, KafkaUnavailableError, LostPositionError, Outgoing, Record
+from streams.topics.client import COORDINATOR_S, PATIENCE_S, KafkaUnavailableError, LostPositionError, Outgoing, Record
 
 _PATIENCE_MS = int(1000 * PATIENCE_S)
 _TRANSACTION_MS = 60_000
@@ -321,7 +322,18 @@ class PythonProducer:
         with self._told("connecting"):
             self._producer = KafkaProducer(**settings)
             if transactional_id is not None:
-                _within_patience(self._producer.init_transactions)
+                self._take_id()
+
+    def _take_id(self) -> None:
+        deadline = time.monotonic() + COORDINATOR_S
+        while True:
+            try:
+                # Once more means to wait on.
+                self._producer.init_transactions()
+                return
+            except KafkaTimeoutError:
+                if time.monotonic() > deadline:
+                    raise
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from learners.base import State, with_room
+from learners.base import State
 from learners.heads.blocks import (
     BLOCK,
     VALUE,

@@ -111,7 +111,7 @@ def keep(
     rows: Labels,
     weight: Floats,
 ) -> None:
-    """Offer a vector of the class in row ``k``, which is vector ``number`` of the stream, to a reservoir of ``size``."""
+    """Offer a vector of the class in row ``k``, vector ``number`` of the stream, to a reservoir of ``size``."""
     if size == 0:
         return
     counts[k, SEEN] += 1

@@ -63,7 +63,7 @@ def assert_equal_at_every_event(head, batch, answer, tolerance=1e-9):
 
 
 def named(part) -> str:
-    """A head by what it is, a definition by its name; neither by its address, which differs from run to run."""
+    """A head by what it is; a definition has but an address, which differs from run to run."""
     return "definition" if inspect.isfunction(part) else repr(part)
 
 

@@ -28,6 +28,7 @@ LEARNERS = {
     "linear": "learners.linear:LinearClassifier",
     "loki": "learners.heads.loki:LokiClassifier",
     "majority": "learners.baselines:MajorityClassifier",
+    "mlhat": "learners.trees.mlhat:MLHATClassifier",
     "mvp-light": "learners.heads.mvp:MVPLightClassifier",
     "naive-bayes": "learners.naive_bayes:GaussianNBClassifier",
     "ncm": "learners.heads.ncm:NCMClassifier",

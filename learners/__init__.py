@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from learners.knn import KNNClassifier
     from learners.linear import LinearClassifier
     from learners.naive_bayes import BernoulliNBClassifier, GaussianNBClassifier
+    from learners.trees.mlhat import MLHATClassifier
 
 __all__ = [
     "AutoHead",
@@ -38,6 +39,7 @@ __all__ = [
     "Learner",
     "LinearClassifier",
     "LokiClassifier",
+    "MLHATClassifier",
     "MVPLightClassifier",
     "MajorityClassifier",
     "NCMClassifier",
@@ -63,6 +65,7 @@ _MODULE_OF = {
     "Learner": "learners.base",
     "LinearClassifier": "learners.linear",
     "LokiClassifier": "learners.heads.loki",
+    "MLHATClassifier": "learners.trees.mlhat",
     "MVPLightClassifier": "learners.heads.mvp",
     "MajorityClassifier": "learners.baselines",
     "NCMClassifier": "learners.heads.ncm",

@@ -52,6 +52,11 @@ SETTINGS: dict[str, list[dict]] = {
         {"optimizer": "sgd", "l1": 0.001, "l2": 0.01, "standardise": False},
     ],
     "LokiClassifier": [{}, {"temperature": 2.0, "shrinkage": 0.1, "refresh": 5}],
+    "MLHATClassifier": [
+        {},
+        {"mode": "paper", "grace_period": 20, "delta": 0.3, "n_models": 3, "cardinality_threshold": 30.0},
+        {"grace_period": 10, "delta": 0.4, "window": 20, "background_weight": 10.0, "warning_delta": 0.5},
+    ],
     "MVPLightClassifier": [
         {},
         {"buffer": 20, "replay": 5, "steps": 1, "keys": 3, "block": 7, "normalise": "layer"},

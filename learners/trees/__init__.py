@@ -1,0 +1,1 @@
+"""Hoeffding adaptive trees for many labels, compiled."""

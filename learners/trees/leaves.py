@@ -67,6 +67,7 @@ def answer(
     data: NDArray[np.float32],
     sparse: bool,
     whole_of: NDArray[np.int32],
+    n_met: int,
     proba: NDArray[np.float64],
     single: NDArray[np.float64],
     margins: NDArray[np.float64],
@@ -74,6 +75,7 @@ def answer(
 ) -> None:
     """Probabilities of the labels at a leaf in ``proba``, and those of each classifier asked in ``single``.
 
+    ``n_met`` inputs have been met so far.
     ``margins`` and ``lanes`` are left as the linear models had them.
     """
     record = tree.nodes[node]
@@ -110,7 +112,7 @@ def answer(
     if settings.naive_bayes and tree.rows_of[node, TOTAL] >= 0:
         for label in range(n_labels):
             if seen[label] and tree.rows_of[node, LABELS + label] >= 0:
-                p = _posterior(tree, node, label, numbers, inputs, cells, data, sparse, whole_of)
+                p = _posterior(tree, node, label, numbers, inputs, cells, data, sparse, whole_of, n_met)
                 single[BAYES, label] = p
     for label in range(n_labels):
         if not seen[label]:
@@ -214,6 +216,7 @@ def _posterior(
     data: NDArray[np.float32],
     sparse: bool,
     whole_of: NDArray[np.int32],
+    n_met: int,
 ) -> float:
     """Probability of a label by naive Bayes: normal numbers, categories; of sparse rows the cells listed, multinomial.
 
@@ -224,7 +227,7 @@ def _posterior(
     n0 = all_row[N, 0] - n1
     logit = math.log((n1 + ALPHA) / (n0 + ALPHA))
     if sparse:
-        words1, size = tree.words[node, LABELS + label], ALPHA * len(whole_of)
+        words1, size = tree.words[node, LABELS + label], ALPHA * n_met
         words0 = tree.words[node, TOTAL] - words1
         for k in range(len(cells)):
             if data[k] == 0 or np.isnan(data[k]) or all_row[N, cells[k]] == 0:

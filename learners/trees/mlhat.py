@@ -107,7 +107,8 @@ class MLHATClassifier(Learner):
     loss of their own, ADWIN is given losses and not their running mean, no leaf is given up for good.
 
     Where ``max_bytes`` is short, the least promising leaves lose their counts and are not split any more, then windows
-    shorten, and new leaves go without a linear model.
+    shorten, and new leaves go without a linear model. Label sets beyond an eighth of it are not counted. Events that
+    are labelled in part count no label set: in paper mode a leaf that has seen no others answers nothing.
 
     An event costs, in every leaf it reaches, a comparison with ``window`` events, one step of ``n_models`` linear
     models for every label, and an update of D inputs for each of its labels. ``nbytes`` tells the memory.

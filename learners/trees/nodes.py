@@ -72,12 +72,16 @@ N_CLASSIFIERS = 4
 CLOCK = 32
 """Losses are put by until ADWIN checks them, which is with every 32nd."""
 
-N_EVENTS, SERIAL, ROOT, NODES, FREE_NODES, ROWS, FREE_ROWS, HELD, FREE_HELD, SLOTS, FREE_SLOTS, SETS, CELLS, LOGGED = (
-    range(14)
-)
+(
+    N_EVENTS, SERIAL, ROOT, NODES, FREE_NODES, ROWS, FREE_ROWS, HELD, FREE_HELD, SLOTS, FREE_SLOTS, SETS, LIVE_SETS,
+    CELLS, LOGGED,
+) = range(15)  # fmt: skip
 """Places in ``totals``: events learned; serial numbers given; the root; of each pool the records ever used and how many
-of them are free again; entries of the table of sets; cells of the events held; lines of the log."""
-N_TOTALS = 14
+of them are free again; entries of the table of sets, and those of leaves; cells of the events held; lines of the log.
+"""
+N_TOTALS = 15
+
+SET_BYTES = float(SET.itemsize)
 
 SPLIT, SWITCHED, STARTED, DROPPED = 0, 1, 2, 3
 KINDS = ("split", "switch", "background", "drop")
@@ -175,7 +179,7 @@ def bytes_used(tree: Tree, settings: Settings) -> float:
         + (totals[HELD] - totals[FREE_HELD]) * settings.event_bytes
         + totals[CELLS] * settings.cell_bytes
         + (totals[SLOTS] - totals[FREE_SLOTS]) * settings.slot_bytes
-        + totals[SETS] * 24.0
+        + totals[LIVE_SETS] * SET_BYTES
     )
 
 
@@ -320,6 +324,7 @@ def free_subtree(tree: Tree, top: int) -> None:
         free_rows(tree, node)
         free_slot(tree, node)
         free_window(tree, node)
+        tree.totals[LIVE_SETS] -= record["n_sets"] if record["kind"] == LEAF else 0
         record["kind"] = FREE
         _give_back(tree.totals, NODES, tree.free_nodes, node)
 

@@ -14,6 +14,7 @@ from learners.trees.nodes import (
     LABELS,
     LARGEST,
     LEAST,
+    LIVE_SETS,
     MEAN,
     SPLIT,
     SQUARES,
@@ -227,6 +228,7 @@ def _split(
     record["mass_left"] = tree.nodes[sides[0]]["total"]
     record["mass_right"] = tree.nodes[sides[1]]["total"]
     note(tree, SPLIT, node, record["weight"])
+    tree.totals[LIVE_SETS] -= record["n_sets"]
     if not settings.paper:
         _hand_down(tree, node, sides, settings)
     free_rows(tree, node)

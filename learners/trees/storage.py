@@ -24,6 +24,7 @@ from learners.trees.nodes import (
     LARGEST,
     LEAF,
     LEAST,
+    LIVE_SETS,
     LOG,
     N_CLASSIFIERS,
     N_MOMENTS,
@@ -199,7 +200,7 @@ def with_sets(tree: Tree, entries: NDArray[Any], n_more: int = 0) -> Tree:
     """The tree with these entries alone in its table of label sets, and with room for ``n_more`` and others."""
     sets = np.zeros(max(64, 8 * (len(entries) + n_more)), SET)
     fill_sets(sets, entries["serial"].copy(), entries["hash"].copy(), entries["count"].copy())
-    tree.totals[SETS] = len(entries)
+    tree.totals[SETS] = tree.totals[LIVE_SETS] = len(entries)
     return tree._replace(sets=sets)
 
 

@@ -27,6 +27,7 @@ from learners.trees.nodes import (
     FREE_SLOTS,
     HELD,
     LEAF,
+    LIVE_SETS,
     LOG,
     LOGGED,
     N_CLASSIFIERS,
@@ -34,6 +35,7 @@ from learners.trees.nodes import (
     NODES,
     ROOT,
     ROWS,
+    SET_BYTES,
     SETS,
     SLOTS,
     Settings,
@@ -47,6 +49,9 @@ from learners.trees.observers import observe
 from learners.trees.splitting import try_split
 from streams.batch import PARTIAL, UNLABELLED
 
+SETS_SHARE = 0.125
+"""Share of the memory that counts of label sets may take."""
+
 SURE_LOSS = 0.01
 """Added to the loss of a tree before the weight of its vote is taken from it."""
 
@@ -54,7 +59,7 @@ MIX, MIX_AGAIN, GOLDEN = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB1331
 """Constants of SplitMix64."""
 
 POISSON = (0.36787944117144233, 0.7357588823428847, 0.9196986029286058, 0.9810118431238462, 0.9963401531726563,
-           0.9994058151824183, 0.9999167588507119, 0.9999898080832387)  # fmt: skip
+           0.9994058151824183, 0.9999167588507119, 0.9999897508033253)  # fmt: skip
 """Distribution function of Poisson(1) at 0, 1, 2, ..."""
 
 
@@ -107,8 +112,8 @@ def _hash(present: NDArray[np.int32]) -> np.uint64:
 
 
 @inner
-def _count_set(tree: Tree, node: int, present: NDArray[np.int32], weight: float) -> None:
-    """Count the label set of an event at a leaf; if it is the commonest now, keep its labels."""
+def _count_set(tree: Tree, node: int, settings: Settings, present: NDArray[np.int32], weight: float) -> None:
+    """Count the label set of an event at a leaf, if there is room; if it is the commonest now, keep its labels."""
     record, code, size = tree.nodes[node], _hash(present), np.uint64(len(tree.sets))
     place = scramble(code + scramble(np.uint64(record["serial"]))) % size
     while tree.sets[place]["serial"] != 0 and not (
@@ -117,8 +122,11 @@ def _count_set(tree: Tree, node: int, present: NDArray[np.int32], weight: float)
         place = (place + np.uint64(1)) % size
     entry = tree.sets[place]
     if entry["serial"] == 0:
+        if (tree.totals[LIVE_SETS] + 1) * SET_BYTES > SETS_SHARE * settings.max_bytes:
+            return
         entry["serial"], entry["hash"], entry["count"] = record["serial"], code, 0.0
         tree.totals[SETS] += 1
+        tree.totals[LIVE_SETS] += 1
         record["n_sets"] += 1
     entry["count"] += weight
     if entry["count"] > record["top"]:
@@ -199,6 +207,9 @@ def run(
     error, mass = np.zeros(n_lanes, np.float32), np.zeros(n_lanes, np.float32)
     live, truth = np.zeros(n_labels), np.zeros(n_labels, np.uint8)
     turns = np.ones(settings.n_models, np.int64)
+    n_met = 0
+    for i in range(1, n_inputs):
+        n_met += moments[COUNT, i] > 0
     for t in range(begin, n):
         present = stream.y_indices[stream.y_indptr[t] : stream.y_indptr[t + 1]]
         known = stream.known_indices[stream.known_indptr[t] : stream.known_indptr[t + 1]]
@@ -232,16 +243,17 @@ def run(
         for v in range(n_leaves):
             answer(
                 tree, leaves[v], settings, seen, used, values, query, stream.dense[t], stream.inputs, cells, data,
-                sparse, stream.whole_of, answers[v], singles[v], margins[v], lanes[v],
+                sparse, stream.whole_of, n_met, answers[v], singles[v], margins[v], lanes[v],
             )  # fmt: skip
         _combine(tree, settings, seen, hosts, n_leaves, answers, proba[t])
 
         if learns:
             for k in range(1, m):
                 query[used[k]] = shown(values[k], settings.paper)
-            if settings.paper:
-                for k in range(len(cells)):
-                    moments[COUNT, cells[k]] += data[k] != 0 and not np.isnan(data[k])
+            for k in range(len(cells)):
+                if data[k] != 0 and not np.isnan(data[k]):
+                    n_met += fresh[k]
+                    moments[COUNT, cells[k]] += settings.paper
             tree.totals[N_EVENTS] += 1
             weight = stream.weight[t]
             if settings.paper:
@@ -291,6 +303,9 @@ def run(
                 pin(tree, event)
                 was_split = try_split(tree, leaves[v], settings, stream.order, stream.whole_of, sparse)
                 if was_split and settings.paper:
+                    _unpack(
+                        stream.dense[t], stream.inputs, cells, data, stream.whole_of, sparse, moments, x
+                    )  # fmt: skip
                     child = step_down(tree, leaves[v], x, stream.whole_of, sparse)
                     _learn(
                         tree, child, settings, rates, stream, t, used, values, cells, data, present, not partial,
@@ -461,7 +476,7 @@ def _learn(
     for label in present:
         tree.counts[node, label] += weight
     if complete:
-        _count_set(tree, node, present, weight)
+        _count_set(tree, node, settings, present, weight)
     if record["observed"]:
         observe(
             tree, node, settings, stream.dense[t], stream.inputs, cells, data, stream.whole_of, present, complete,

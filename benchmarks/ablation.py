@@ -19,7 +19,7 @@ from ihomer import IHOMERClassifier, evaluate
 from ihomer.evaluation.result import METRICS, SHOWN
 from ihomer.experts import EXPERTS
 from ihomer.partition import shuffled
-from learners import KNNClassifier, LinearClassifier
+from learners import KNNClassifier, LinearClassifier, MLHATClassifier
 from learners.base import Learner
 from streams.batch import Name
 from streams.opening import open_source
@@ -40,8 +40,13 @@ ORDERS = (1, 2, 3)
 """Seeds of the shuffled orders in which the default goes through every set too."""
 
 
-LOCALS: dict[str, Learner] = {"linear": LinearClassifier(), "kNN, label sets": KNNClassifier(mode="powerset")}
-"""Local learners of paper mode: one to which every label is a problem of its own, and one that sees label sets."""
+LOCALS: dict[str, Learner] = {
+    "linear": LinearClassifier(),
+    "kNN, label sets": KNNClassifier(mode="powerset"),
+    "tree, as published": MLHATClassifier(mode="paper"),
+    "tree": MLHATClassifier(),
+}
+"""Local learners of paper mode: one to which every label is a problem of its own, and others that see label sets."""
 
 FROZEN_AFTER = 0.1
 """Share of a stream after which frozen clusters stay what they are."""

@@ -13,6 +13,7 @@ from benchmarks.speed import (
     readers,
     startup,
     text_readers,
+    trees,
 )
 
 __all__ = ["cells"]
@@ -20,5 +21,18 @@ __all__ = ["cells"]
 
 def cells() -> list[Cell]:
     """All cells of the suite."""
-    parts = (metrics, classifier, linear, knn, naive_bayes, heads, drift, hierarchy, readers, text_readers, startup)
+    parts = (
+        metrics,
+        classifier,
+        trees,
+        linear,
+        knn,
+        naive_bayes,
+        heads,
+        drift,
+        hierarchy,
+        readers,
+        text_readers,
+        startup,
+    )
     return [cell for part in parts for cell in part.cells()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -12,6 +12,7 @@ from benchmarks.frame import Cell, Clock, Contestant, Quality, Setting
 from benchmarks.targets import Below, Growth, Ratio
 from benchmarks.workloads import Events, cut, dense, f1, read_all
 from ihomer import IHOMERClassifier
+from learners.base import Learner
 from streams.batch import Batch, Rows
 
 NAMES = ("micro_f1", "macro_f1")
@@ -35,7 +36,7 @@ def cells() -> list[Cell]:
         Cell(
             group="ihomer",
             workload=f"repeating_{n_labels}x{n_features}_v1",
-            build=partial(_build, n_labels, n_features),
+            build=partial(beside_river, n_labels, n_features, {"arrays": IHOMERClassifier}, IHOMERClassifier),
             targets=[
                 Below("arrays", 1 / (TIMES[n_labels, n_features] * speed)),
                 Below("dictionaries", 1 / (40 * speed)),
@@ -83,7 +84,14 @@ def repeating(n_labels: int, n_features: int, n_events: int) -> Events:
     return Events(f"repeating_{n_labels}x{n_features}_v1", np.round(pool.x[picked] + noise, 6), pool.y[picked])
 
 
-def _build(n_labels: int, n_features: int, setting: Setting) -> Sequence[Contestant]:
+def beside_river(
+    n_labels: int,
+    n_features: int,
+    arrays: Mapping[str, Callable[[], Learner]],
+    dictionaries: Callable[[], Learner],
+    setting: Setting,
+) -> Sequence[Contestant]:
+    """Learners that are given arrays, by name, one that is given dictionaries, and trees of river."""
     shape = n_labels, n_features
     less = 4 if setting.quick else 1
     events = repeating(n_labels, n_features, N_EVENTS[shape] // less)
@@ -91,8 +99,8 @@ def _build(n_labels: int, n_features: int, setting: Setting) -> Sequence[Contest
     batches, pairs = events.batches(), events[: max(n_dictionaries, n_river)].to_river()
     labels = {f"y{j}": j for j in range(n_labels)}
 
-    def arrays(batches: Iterable[Batch], clock: Clock) -> Quality:
-        model, answers = IHOMERClassifier(), []
+    def in_batches(make: Callable[[], Learner], batches: Iterable[Batch], clock: Clock) -> Quality:
+        model, answers = make(), []
         with clock:
             for batch in batches:
                 answers.append(model.test_then_train(batch).labels)
@@ -109,8 +117,8 @@ def _build(n_labels: int, n_features: int, setting: Setting) -> Sequence[Contest
                 clock.count(1)
         return f1(events.y[:n], [[labels[name] for name, held in answer.items() if held] for answer in answers])
 
-    def dictionaries(n: int, clock: Clock) -> Quality:
-        return one_by_one(IHOMERClassifier(), n, clock)
+    def started(make: Callable[[], Learner]) -> None:
+        in_batches(make, batches[:2], Clock())
 
     def river(clock: Clock) -> Quality:
         from river.multioutput import PerOutputClassifier
@@ -119,9 +127,13 @@ def _build(n_labels: int, n_features: int, setting: Setting) -> Sequence[Contest
         return one_by_one(PerOutputClassifier(HoeffdingTreeClassifier()), n_river, clock)
 
     return [
-        Contestant("arrays", partial(arrays, batches), lambda: arrays(batches[:2], Clock())),
+        *(
+            Contestant(name, partial(in_batches, make, batches), partial(started, make))
+            for name, make in arrays.items()
+        ),
         Contestant(
-            "dictionaries", partial(dictionaries, n_dictionaries), lambda: dictionaries(20, Clock()),
+            "dictionaries", lambda clock: one_by_one(dictionaries(), n_dictionaries, clock),
+            lambda: one_by_one(dictionaries(), 20, Clock()),
             f"`predict_one`, then `learn_one`, over the first {n_dictionaries} events",
         ),
         Contestant(

@@ -249,14 +249,14 @@ class MLHATClassifier(Learner):
             self._whole_of,
             self._order,
         )
-        rates = np.array([self._chosen["learning_rate"], 0.0, 0.0, 0.5])
-        settings = self._settings()
         proba = np.zeros((n, n_labels), np.float32)
         if learn and longest > self._tree.cells.shape[1]:
             self._tree = widened(self._tree, cells=longest, places=longest)
         done = 0
         while done < n:
-            done = run(self._tree, stream, settings, rates, self._inputs.moments, self._seen, done, learn, proba)
+            done = run(
+                self._tree, stream, self._settings, self._rates, self._inputs.moments, self._seen, done, learn, proba
+            )  # fmt: skip
             self._read_log()
             if done < n:
                 self._tree = with_records(self._tree, int(batch.y.indptr[done + 1] - batch.y.indptr[done]))
@@ -275,7 +275,7 @@ class MLHATClassifier(Learner):
             return batch
         return Batch(batch.schema, x, batch.y, batch.label_state, batch.known, batch.weight)
 
-    def _settings(self) -> Settings:
+    def _told(self) -> Settings:
         """The parameters, and what a record of every pool takes."""
         chosen, tree = self._chosen, self._tree
         n_inputs, n_labels = self._inputs.n, self.schema_.n_labels
@@ -326,6 +326,7 @@ class MLHATClassifier(Learner):
         schema, inputs = self.schema_, self._inputs
         if schema.sparse and self._tree.rows.shape[1] > 1:
             self._tree = as_sparse(self._tree)
+            self._laid_out = None
         if self._laid_out == schema.version:
             return
         inputs.grow(schema)
@@ -349,6 +350,8 @@ class MLHATClassifier(Learner):
                 self._whole_of[[self._order[place], whole]] = whole
                 self._name_of[int(self._order[place])] = f"{name}={category}"
                 place += 1
+        self._settings = self._told()
+        self._rates = np.array([self._chosen["learning_rate"], 0.0, 0.0, 0.5])
         self._laid_out = schema.version
 
     def __getstate__(self) -> dict[str, Any]:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from drift import PriorShift as PriorShift
     from drift import STEPDBank as STEPDBank
     from drift import score_alarms as score_alarms
+    from drift.pickled import trusting_pickle as trusting_pickle
     from ihomer.checkpoint import load as load
     from ihomer.checkpoint import save as save
     from ihomer.classifier import IHOMERClassifier as IHOMERClassifier
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     from learners import RLSClassifier as RLSClassifier
     from learners import SLDAClassifier as SLDAClassifier
     from learners import TEENClassifier as TEENClassifier
+    from learners.river_model import from_river as from_river
     from streams import KafkaSink as KafkaSink
     from streams import KafkaSource as KafkaSource
     from streams import SiBlurry as SiBlurry
@@ -159,11 +161,13 @@ _WHERE = {
     "evaluate": "ihomer.evaluation.prequential",
     "evaluate_continual": "ihomer.evaluation.continual",
     "evaluate_repeats": "ihomer.evaluation.repeats",
+    "from_river": "learners.river_model",
     "load": "ihomer.checkpoint",
     "open_sink": "streams.opening",
     "open_source": "streams.opening",
     "save": "ihomer.checkpoint",
     "score_alarms": "drift",
+    "trusting_pickle": "drift.pickled",
     "write_events": "streams.writing",
 }
 

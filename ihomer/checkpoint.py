@@ -1,4 +1,7 @@
-"""Checkpoints: arrays and JSON in one file, written whole or not at all, read without running any code from it."""
+"""Checkpoints: arrays and JSON in one file, written whole or not at all, read without running any code from it.
+
+A model of river is bytes among the arrays, a pickle, which is read where the caller trusts the file and not otherwise.
+"""
 
 from __future__ import annotations
 
@@ -223,8 +226,16 @@ def below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
 
 
 def describe(model: Learner) -> dict[str, Any]:
-    """The class and the parameters of a learner as a JSON object, learners among the parameters included."""
+    """The class and the parameters of a learner as a JSON object, learners among the parameters included.
+
+    A river model is its specification, or, where it has none, what it calls itself.
+    """
+    from learners.river_model import RiverClassifier
+
     cls = type(model)
+    if isinstance(model, RiverClassifier):
+        told = model.text or {"pickled": str(model.model)}
+        return {"class": f"{cls.__module__}:{cls.__qualname__}", "params": {"model": told, "seed": model.seed}}
     return {
         "class": f"{cls.__module__}:{cls.__qualname__}",
         "params": {name: _plain(name, getattr(model, name)) for name in inspect.signature(cls).parameters},
@@ -265,6 +276,8 @@ def build(description: Mapping[str, Any], classes: Iterable[type] = ()) -> Learn
     cls = known.get(path)
     if cls is None or not issubclass(cls, Learner):
         raise CheckpointError(f"class must be a learner of the engine or one of those passed as classes, got {path!r}")
+    if path == "learners.river_model:RiverClassifier":
+        return _river_model(description["params"])
 
     def restored(value: Any) -> Any:
         if isinstance(value, dict):
@@ -274,12 +287,26 @@ def build(description: Mapping[str, Any], classes: Iterable[type] = ()) -> Learn
     return cls(**{name: restored(value) for name, value in description["params"].items()})
 
 
+def _river_model(params: Mapping[str, Any]) -> Learner:
+    """A river model from its specification, or without one an empty place for what the state holds."""
+    from ihomer.specs import RIVER
+    from ihomer.specs import build as build_spec
+    from learners.river_model import RiverClassifier
+
+    text = params["model"]
+    if not isinstance(text, str):
+        return RiverClassifier(None)
+    if not text.startswith(RIVER):
+        raise CheckpointError(f"a river model must be a specification that begins with {RIVER}, got {text!r}")
+    return build_spec(text, params["seed"])
+
+
 def save(model: Learner, path: str | os.PathLike[str]) -> None:
     """Write a learner, its parameters and all that it has learned, to a file."""
     write(path, {"kind": "model", "learners": [describe(model)]}, nested("0/model", model.get_state()))
 
 
-def load(path: str | os.PathLike[str], *, classes: Iterable[type] = ()) -> Learner:
+def load(path: str | os.PathLike[str], *, classes: Iterable[type] = (), trust_pickle: bool = False) -> Learner:
     """The learner that ``save`` wrote; a run's checkpoint gives its first learner.
 
     Parameters
@@ -288,13 +315,22 @@ def load(path: str | os.PathLike[str], *, classes: Iterable[type] = ()) -> Learn
         The file.
     classes
         Learner classes from outside the engine that the file may name; no other is imported.
+    trust_pickle
+        Whether to read a river model, which is a pickle: that can run any code which the writer of the file chose.
 
     Raises
     ------
     CheckpointError
-        Not a checkpoint, damaged, of another version, or naming a class that is not allowed.
+        Not a checkpoint, damaged, of another version, naming a class that is not allowed, or holding a pickle that is
+        not trusted or that another version of river wrote.
     """
+    from drift.pickled import PickleRefusedError, trusting_pickle
+
     manifest, arrays = read(path)
     model = build(manifest["learners"][0], classes)
-    model.set_state(below("0/model", arrays))
+    try:
+        with trusting_pickle(trust_pickle):
+            model.set_state(below("0/model", arrays))
+    except PickleRefusedError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     return model

@@ -31,6 +31,7 @@ from ihomer import detectors, specs
 from streams.topics.address import is_topic
 
 OnError = Literal["fail", "skip"]
+Scope = Literal["full", "after_last_restructure"]
 
 
 class ConfigError(ValueError):
@@ -208,6 +209,8 @@ class Plan(Settings):
     """Folder for checkpoints, or a URL of one."""
     resume: Switch = False
     """Whether to go on from the latest checkpoint."""
+    trust_pickle: Switch = False
+    """Whether a checkpoint to go on from may hold models of river: to read them can run any code its writer chose."""
     report: File | None = None
     """Where to write the HTML report."""
     result: File | None = None
@@ -255,6 +258,8 @@ class EvaluatePlan(Plan):
     out: File | None = None
     """Folder for result.json, curves.parquet and report.html."""
     on_error: OnError = "fail"
+    scope: Scope = "full"
+    """Whether the events after the first learner's last restructuring are scored once more, by themselves."""
     repeats: Count = 1
     """How often every learner goes through every set; see `each_repeat`."""
     significance: Switch = False
@@ -270,6 +275,9 @@ class EvaluatePlan(Plan):
             raise _refusal("significance", f"must come with at least 2 data sets, got {len(self.data)}")
         if self.significance and not self.baselines and len(self.learner) < 2:
             raise _refusal("significance", "must come with at least 2 learners, got 1 and no baselines")
+        for other in ("delay", "significance"):
+            if self.scope != "full" and getattr(self, other):
+                raise _refusal("scope", f"must be full with {other}, got {self.scope}")
         return self
 
     def each_repeat(self) -> list[Self]:

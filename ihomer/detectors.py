@@ -1,4 +1,4 @@
-"""Detectors of change by the text that users write, ``name`` or ``name:key=value,...``, and what their alarms tell."""
+"""Detectors of change by the text that users write, a name with parameters or ``river:...``, and what alarms tell."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def build(text: str, among: Mapping[str, str] = DETECTORS) -> AnyDetector:
     Parameters
     ----------
     text
-        A name, or a name and parameters, in the form that `specs.parse` reads.
+        A name, or a name and parameters, or a detector of river, in the form that `specs.parse` reads.
     among
         Those that are allowed: `LOSS`, `LABELS`, `FEATURES` or all.
 
@@ -103,6 +103,8 @@ def build(text: str, among: Mapping[str, str] = DETECTORS) -> AnyDetector:
     20.0
     """
     spec = specs.parse(text)
+    if spec.name.startswith(specs.RIVER) and LOSS.items() <= among.items():
+        return _river_detector(spec.name)
     cls = _class(spec, among)
     inner = spec.params.get("detector", "none")
     return specs.make(spec, cls, objects={} if inner == "none" else {"detector": build(inner, LOSS)})
@@ -158,13 +160,20 @@ def describe(name: str) -> dict[str, Any]:
     """What a detector is and takes, as `specs.describe` tells it of learners, with ``watches``: loss, labels or
     features."""
     spec = specs.parse(name)
+    if name.startswith(specs.RIVER):
+        return specs.describe(name) | {"watches": "loss"}
     watches = "loss" if name in LOSS else "labels" if name in LABELS else "features"
     return specs.describe_class(name, _class(spec, DETECTORS)) | {"watches": watches}
 
 
 def parameters(detector: AnyDetector) -> dict[str, Any]:
     """Class and parameters of a detector as a JSON object."""
+    from drift.river_detector import RiverDetector
+
     cls = type(detector)
+    if isinstance(detector, RiverDetector):
+        told = detector.text or repr(detector.detector)
+        return {"class": f"{cls.__module__}:{cls.__qualname__}", "params": {"detector": told}}
     values = {name: getattr(detector, name) for name in inspect.signature(cls).parameters}
     return {
         "class": f"{cls.__module__}:{cls.__qualname__}",
@@ -182,11 +191,20 @@ def kind_of(detector: AnyDetector) -> str:
     return next((EVENT_KINDS.get(name, "loss") for name, known in DETECTORS.items() if known == place), "loss")
 
 
+def name_of(detector: AnyDetector) -> str:
+    """What events call a detector: its class."""
+    from drift.river_detector import RiverDetector
+
+    return type(detector.detector if isinstance(detector, RiverDetector) else detector).__name__
+
+
 def of_losses(detector: AnyDetector, losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Losses in [0, 1] as a detector takes them: `drift.FHDDM` is about right answers, the others about errors."""
+    """Losses in [0, 1] as a detector takes them: FHDDM, ours and river's, watches a share of right answers for its
+    fall, the others errors."""
     from drift import FHDDM
 
-    return 1.0 - losses if isinstance(detector, FHDDM) else losses
+    counts_right = isinstance(detector, FHDDM) or name_of(detector) == "FHDDM"
+    return 1.0 - losses if counts_right else losses
 
 
 def evidence(detector: AnyDetector) -> dict[str, float]:
@@ -200,6 +218,17 @@ def evidence(detector: AnyDetector) -> dict[str, float]:
 
 def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
+
+
+def _river_detector(text: str) -> AnyDetector:
+    from drift.river_detector import RiverDetector
+    from ihomer.river_spec import build as build_river
+
+    found = build_river(text)
+    try:
+        return RiverDetector(found, text=text)
+    except TypeError as error:
+        raise SpecError(text, str(error)) from error
 
 
 def _class(spec: specs.LearnerSpec, among: Mapping[str, str]) -> type[AnyDetector]:

@@ -164,6 +164,7 @@ def _engine(
         window=plan.window,
         fading=plan.fading,
         further_metrics=plan.further_metrics,
+        scope=plan.scope if isinstance(plan, EvaluatePlan) else "full",
         detector=plan.detector,
         silent=silent,
     )

@@ -1,4 +1,4 @@
-"""Learners by the text that users write: ``name``, ``name:key=value,...`` or ``package.module:Class``."""
+"""Learners by the text that users write: name, its parameters, ``package.module:Class`` or ``river:...``."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 
 LEARNERS = {
     "auto": "learners.heads.auto:AutoHead",
+    "bagging": "learners.bagging:BaggingEnsemble",
     "balanced-ridge": "learners.heads.ridge:BalancedRidgeClassifier",
     "bernoulli-nb": "learners.naive_bayes:BernoulliNBClassifier",
     "chain": "learners.chain:ClassifierChain",
     "cosine-softmax": "learners.heads.cosine:CosineSoftmaxClassifier",
+    "extra-trees": "learners.trees.extra_trees:ExtraTreesClassifier",
     "gaussian": "learners.heads.gaussian:GaussianClassifier",
     "ihomer": "ihomer.classifier:IHOMERClassifier",
+    "ihomer-ensemble": "ihomer.ensemble:IHOMEREnsemble",
     "knn": "learners.knn:KNNClassifier",
     "linear": "learners.linear:LinearClassifier",
     "loki": "learners.heads.loki:LokiClassifier",
@@ -41,6 +44,9 @@ LEARNERS = {
     "teen": "learners.heads.teen:TEENClassifier",
 }
 """The learners that have a name, and where their classes are."""
+
+RIVER = "river:"
+"""What the text of a river model or detector begins with; `river_spec` reads the rest."""
 
 Made = typing.TypeVar("Made")
 
@@ -71,7 +77,7 @@ class SpecError(ValueError):
 
 @dataclass(frozen=True)
 class LearnerSpec:
-    """A learner's name, or ``package.module:Class``, and its parameters as they were written.
+    """A learner's name, ``package.module:Class``, or all of ``river:...``, and its parameters as they were written.
 
     ``str`` gives the text that `parse` reads back.
     """
@@ -107,7 +113,8 @@ def parse(text: str) -> LearnerSpec:
     Parameters
     ----------
     text
-        ``name`` or ``package.module:Class``, then nothing, ``:key=value,...`` or ``(key=value,...)``.
+        ``name`` or ``package.module:Class``, then nothing, ``:key=value,...`` or ``(key=value,...)``; or ``river:`` and
+        an expression, which is kept whole and not looked at.
 
     Raises
     ------
@@ -122,6 +129,8 @@ def parse(text: str) -> LearnerSpec:
     LearnerSpec(name='my.learners:Vote', params={'k': '3'})
     """
     text = text.strip()
+    if text.startswith(RIVER):
+        return LearnerSpec(text)
     found = _NAME.match(text)
     if found is None:
         raise SpecError(text or "''", "a learner must start with its name")
@@ -159,10 +168,10 @@ def learner_class(spec: str | LearnerSpec) -> type[Learner]:
         No learner has this name, the class cannot be imported, or it is no learner.
     """
     spec = parse(spec) if isinstance(spec, str) else spec
-    place = LEARNERS.get(spec.name)
+    place = "learners.river_model:RiverClassifier" if spec.name.startswith(RIVER) else LEARNERS.get(spec.name)
     if place is None:
-        if ":" not in spec.name or spec.name.partition(":")[0] == "river":
-            known = f"{', '.join(sorted(LEARNERS))} or package.module:Class"
+        if ":" not in spec.name:
+            known = f"{', '.join(sorted(LEARNERS))}, package.module:Class or river:module.Class()"
             raise SpecError(str(spec), f"learner must be one of {known}{did_you_mean(spec.name, LEARNERS)}")
         place = spec.name
     module_name, _, class_name = place.partition(":")
@@ -227,7 +236,8 @@ def build(spec: str | LearnerSpec, seed: int | None = None) -> Learner:
     spec
         What `parse` reads, or read already.
     seed
-        Given to a learner whose constructor has a ``seed`` that the specification leaves open.
+        Given to a learner whose constructor has a ``seed`` that the specification leaves open; of a river model, to all
+        constructors in it.
 
     Raises
     ------
@@ -235,7 +245,20 @@ def build(spec: str | LearnerSpec, seed: int | None = None) -> Learner:
         The specification is wrong, or the learner refuses a value.
     """
     spec = parse(spec) if isinstance(spec, str) else spec
+    if spec.name.startswith(RIVER):
+        return _river_learner(spec.name, seed)
     return make(spec, learner_class(spec), seed=seed)
+
+
+def _river_learner(text: str, seed: int | None) -> Learner:
+    from ihomer.river_spec import build as build_river
+    from learners.river_model import RiverClassifier
+
+    model = build_river(text, seed)
+    try:
+        return RiverClassifier(model, text=text, seed=seed)
+    except TypeError as error:
+        raise SpecError(text, str(error)) from error
 
 
 def make(
@@ -281,6 +304,11 @@ def describe(name: str) -> dict[str, Any]:
     Its keys are ``name``, ``class``, ``summary`` and ``parameters``. A parameter is an object of ``name``, ``type``,
     ``required``, ``default`` and ``meaning``, which is the first sentence that the class says about it.
     """
+    if name.startswith(RIVER):
+        from ihomer.river_spec import build as build_river
+        from learners.river_model import last_step
+
+        return describe_class(name, type(last_step(build_river(name))))
     return describe_class(name, learner_class(name))
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import abc
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from river import base
 
+from learners.frames import like, records
 from streams.batch import UNDECIDED, Batch, Prediction, Rows, Schema
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 State = dict[str, NDArray[Any]]
 """All that a learner has learned, as arrays."""
@@ -157,28 +155,37 @@ class Learner(base.MultiLabelClassifier, abc.ABC):
             name: {False: 1.0 - p, True: p} for name, p in zip(self.schema_.label_names, map(float, row), strict=True)
         }
 
-    def learn_many(self, X: pd.DataFrame, Y: pd.DataFrame, w: NDArray[Any] | None = None) -> None:
-        """Learn a row after the other; NaN or None in ``X`` is missing and in ``Y`` unknown."""
-        self._run(Batch.from_dicts(_records(X), _records(Y), schema=self.schema_, weight=w), True)
+    def learn_many(self, X: Any, Y: Any, w: NDArray[Any] | None = None) -> None:
+        """Learn a row after the other.
 
-    def predict_many(self, X: pd.DataFrame) -> pd.DataFrame:
-        """Predicted labels: a boolean frame with the index of ``X`` and a column a label."""
-        import pandas as pd
+        Parameters
+        ----------
+        X, Y
+            Frames of pandas or polars, or arrays of shapes (n, d) and (n, L), whose columns are named 0 to d - 1 and 0
+            to L - 1. NaN or None in ``X`` is missing and in ``Y`` unknown.
+        w
+            Shape (n,), positive; None: all 1.
 
-        labels = self._run(Batch.from_dicts(_records(X), schema=self.schema_, grow=False), False).labels.to_dense(
-            self.schema_.n_labels
-        )
-        return pd.DataFrame(labels.astype(bool), index=X.index, columns=self.schema_.label_names)
+        Raises
+        ------
+        TypeError, ValueError
+            They are of another kind or shape.
+        """
+        self._run(Batch.from_dicts(records(X), records(Y), schema=self.schema_, weight=w), True)
 
-    def predict_proba_many(self, X: pd.DataFrame) -> pd.DataFrame:
-        """Probability that each label is present: a frame with the index of ``X`` and a column a label."""
-        import pandas as pd
+    def predict_many(self, X: Any) -> Any:
+        """Predicted labels: a row of truth values for each of ``X``, of its kind and with its index, and a column for
+        each label of ``schema_``."""
+        labels = self._run(Batch.from_dicts(records(X), schema=self.schema_, grow=False), False).labels
+        return like(X, labels.to_dense(self.schema_.n_labels).astype(bool), self.schema_.label_names)
 
-        proba = self._run(Batch.from_dicts(_records(X), schema=self.schema_, grow=False), False).proba
+    def predict_proba_many(self, X: Any) -> Any:
+        """Probability that each label is present: as from ``predict_many``, with numbers."""
+        proba = self._run(Batch.from_dicts(records(X), schema=self.schema_, grow=False), False).proba
         if proba is None:
             raise NotImplementedError(f"{type(self).__name__} has no probabilities")
         dense = proba.to_dense(self.schema_.n_labels) if isinstance(proba, Rows) else proba
-        return pd.DataFrame(dense, index=X.index, columns=self.schema_.label_names)
+        return like(X, dense, self.schema_.label_names)
 
 
 def with_room(array: NDArray[Any], n: int, fill: int = 0) -> NDArray[Any]:
@@ -220,10 +227,3 @@ def _agree(mine: Schema, theirs: Schema) -> bool:
         names[: len(theirs.categories.get(column, ()))] == theirs.categories.get(column, [])[: len(names)]
         for column, names in mine.categories.items()
     )
-
-
-def _records(frame: pd.DataFrame) -> list[dict[Any, Any]]:
-    """One dictionary a row, None where the frame holds NaN."""
-    kept = frame.astype(object).where(frame.notna(), None)
-    names = list(frame.columns)
-    return [dict(zip(names, row, strict=True)) for row in kept.itertuples(index=False, name=None)]

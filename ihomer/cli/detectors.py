@@ -35,7 +35,8 @@ def list_detectors(as_json: JsonSwitch = False) -> None:
 
 @app.command("info")
 def info(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name of the list.")], as_json: JsonSwitch = False
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name of the list, or river:module.Class().")],
+    as_json: JsonSwitch = False,
 ) -> None:
     """Show a detector's parameters, their defaults and what they mean.
 

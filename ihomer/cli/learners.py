@@ -32,7 +32,9 @@ def list_learners(as_json: JsonSwitch = False) -> None:
 
 @app.command("info")
 def info(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name of the list, or package.module:Class.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A name of the list, package.module:Class or river:module.Class().")
+    ],
     as_json: JsonSwitch = False,
 ) -> None:
     """Show a learner's parameters, their defaults and what they mean.
@@ -52,6 +54,8 @@ def show_class(described: dict[str, Any], flag: str, *, as_json: bool) -> None:
         return
     from rich.text import Text
 
+    from ihomer.specs import RIVER
+
     screen = console()
     screen.print(Text(described["name"], "bold"), Text(described["class"], "dim"))
     screen.print(Text(described["summary"]))
@@ -68,6 +72,8 @@ def show_class(described: dict[str, Any], flag: str, *, as_json: bool) -> None:
         )
     screen.print(table)
     first = described["parameters"][0]
+    if described["name"].startswith(RIVER):
+        return
     screen.print(Text(f"{flag} {described['name']}:{first['name']}={_default(first)},…", "dim"))
 
 

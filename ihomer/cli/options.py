@@ -165,6 +165,18 @@ Resume = Annotated[
         rich_help_panel=SAFETY,
     ),
 ]
+TrustPickle = Annotated[
+    bool | None,
+    typer.Option(
+        "--trust-pickle/--no-trust-pickle",
+        help=with_default(
+            "Go on from a checkpoint with models of river, which are pickles: a forged one runs any code.",
+            "no-trust-pickle",
+        ),
+        show_default=False,
+        rich_help_panel=SAFETY,
+    ),
+]
 Quiet = Annotated[
     bool | None, typer.Option("--quiet", "-q", help="Show no progress.", show_default=False, rich_help_panel=TALK)
 ]

@@ -53,6 +53,19 @@ def evaluate(
     further_metrics: options.FurtherMetrics = None,
     detector: options.Detector = None,
     watch: options.Watch = None,
+    scope: Annotated[
+        str | None,
+        typer.Option(
+            "--scope",
+            metavar="SCOPE",
+            help=options.with_default(
+                "full, or after_last_restructure: beside the whole stream, score by itself what comes from 50 events"
+                " after the last restructuring of the first learner's labels on.",
+                "full",
+            ),
+            rich_help_panel=options.SCORES,
+        ),
+    ] = None,
     repeats: Annotated[
         int | None,
         typer.Option(
@@ -108,6 +121,7 @@ def evaluate(
     on_error: Annotated[str | None, options.on_error("fail")] = None,
     checkpoint: options.Checkpoint = None,
     resume: options.Resume = None,
+    trust_pickle: options.TrustPickle = None,
     quiet: options.Quiet = None,
     as_json: options.AsJson = None,
     dry_run: options.DryRun = None,
@@ -304,6 +318,7 @@ def run(
         ),
     ] = None,
     resume: options.Resume = None,
+    trust_pickle: options.TrustPickle = None,
     metrics_port: Annotated[
         int | None,
         typer.Option(
@@ -398,11 +413,13 @@ def _look_at(sources: Sequence[str], plan: Plan) -> None:
 
 def _go(plan: AnyPlan, engine: Callable[[AnyPlan, Progress], Result], folder: Path | str | None) -> None:
     """Run the engine and tell what came of it; where the user stopped it, also how to go on."""
+    from drift.pickled import trusting_pickle
     from ihomer.progress import JsonProgress, NoProgress, RichProgress
 
     talk: Progress = JsonProgress() if getattr(plan, "log_format", "text") == "json" else RichProgress()
     try:
-        found = engine(plan, NoProgress() if plan.quiet else talk)
+        with trusting_pickle(plan.trust_pickle):
+            found = engine(plan, NoProgress() if plan.quiet else talk)
     except KeyboardInterrupt:
         stopped = True
     else:
@@ -433,10 +450,15 @@ def _tell(plan: Plan, found: Result) -> None:
 
 def _tell_how_to_go_on(plan: Plan, folder: Path | str | None) -> None:
     from ihomer.config import command_line
+    from ihomer.specs import RIVER
 
     if folder is None:
         text = "Stopped; no checkpoint was kept, because no folder was given for one."
     else:
-        again = command_line(plan.model_copy(update={"resume": True}))
+        learners = getattr(plan, "learners", getattr(plan, "learner", ()))
+        holds_pickles = any(RIVER in text for text in (plan.detector, *learners))
+        again = command_line(
+            plan.model_copy(update={"resume": True, "trust_pickle": plan.trust_pickle or holds_pickles})
+        )
         text = f"Stopped; what there is so far is in {folder}. To go on:\n{again}"
     console(stderr=True).print(text, markup=False, soft_wrap=True)

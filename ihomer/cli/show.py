@@ -96,13 +96,17 @@ def _contents(path: Path, manifest: Mapping[str, Any], arrays: Arrays, history: 
 
 def _hierarchy(learner: Mapping[str, Any], number: int, arrays: Arrays) -> tuple[LabelHierarchy | None, Sequence[Name]]:
     """The label hierarchy of a learner that has one and comes with the engine, and the names of the labels."""
+    from drift.pickled import PickleRefusedError
     from ihomer.checkpoint import CheckpointError, below, build
 
+    state = below(f"{number}/model", arrays)
+    if {"pickle", "river"} <= state.keys():
+        return None, ()
     try:
         model = build(learner)
-    except CheckpointError:
+        model.set_state(state)
+    except (CheckpointError, PickleRefusedError):
         return None, ()
-    model.set_state(below(f"{number}/model", arrays))
     return getattr(model, "hierarchy_", None), model.schema_.label_names
 
 

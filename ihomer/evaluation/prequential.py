@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from ihomer.checkpoint import CheckpointStore, describe
 from ihomer.detectors import AnyDetector, build, parameters
 from ihomer.engine import Engine, Outputs
 from ihomer.evaluation.result import Result, Run
+from ihomer.evaluation.suffix import Suffix
 from ihomer.evaluation.track import SCOPES, Track
 from ihomer.evaluation.watching import StreamWatch
 from ihomer.hierarchy import LabelHierarchy
@@ -26,6 +27,8 @@ from streams.batch import Schema
 from streams.memory import BatchSource, read_all, shuffled
 from streams.opening import open_sink, open_source
 from streams.source import Source
+
+_SCOPES = ("full", "after_last_restructure")
 
 _POINTS = 200
 """Points that a curve of known length gets."""
@@ -52,6 +55,7 @@ def evaluate(
     detector: str | AnyDetector = "adwin",
     watch: str | Sequence[str | AnyDetector] = (),
     further_metrics: bool = True,
+    scope: str = "full",
     on_error: Literal["fail", "skip"] = "fail",
     predictions: Any = None,
     dead_letters: Any = None,
@@ -87,6 +91,9 @@ def evaluate(
         What of the stream itself is watched: ``labels``, ``features``, both, or such detectors; see `StreamWatch`.
     further_metrics
         Whether ranking, single-label metrics and calibration are told beside the multi-label metrics.
+    scope
+        ``full``: the whole stream. ``after_last_restructure``: beside it, as runs of a stream of its own, the events
+        from 50 after the last restructuring of the first learner on, for every learner, as published; see `Suffix`.
     on_error
         ``fail``: an event that cannot be read ends the run; ``skip``: it is counted and goes to ``dead_letters``.
     predictions, dead_letters
@@ -99,7 +106,12 @@ def evaluate(
     Returns
     -------
     Result
-        One run a learner.
+        One run a learner, with ``scope="after_last_restructure"`` another one.
+
+    Raises
+    ------
+    ValueError
+        There is no learner, or labels come late and only the end of the stream was to be scored.
 
     Examples
     --------
@@ -126,6 +138,7 @@ def evaluate(
                 fading=fading,
                 detector=detector,
                 further_metrics=further_metrics,
+                scope=checked_scope(scope, delay),
             ),
             batch_size=batch_size,
             max_events=max_events,
@@ -170,6 +183,7 @@ def make_tracks(
     fading: float = 0.999,
     detector: str | AnyDetector = "adwin",
     further_metrics: bool = True,
+    scope: str = "full",
     silent: Collection[str] = (),
 ) -> list[Track]:
     """A track for every learner, and for the two baselines unless a learner has their name; ``silent`` are those whose
@@ -178,6 +192,7 @@ def make_tracks(
     spacing = max(1, math.ceil(min(lengths) / _POINTS)) if lengths else _SPACING
     rivals: dict[str, Learner] = {"no-change": NoChangeClassifier(), "majority": MajorityClassifier()}
     everyone = {**models, **{name: model for name, model in rivals.items() if baselines and name not in models}}
+    first = next(iter(models.values()))
     return [
         Track(
             name,
@@ -189,6 +204,7 @@ def make_tracks(
             fading=fading,
             detector=detector,
             further_metrics=further_metrics,
+            suffix=None if scope == "full" else Suffix(first),
         )
         for name, model in everyone.items()
     ]
@@ -253,7 +269,36 @@ def to_result(engine: Engine, *, order: str, sha256: str | None, ended: bool) ->
                 curve=_curve(track, metrics),
             )
         )
-    return runs
+    suffixes = [track.suffix for track in engine.tracks]
+    ends = zip(runs, suffixes, strict=True)
+    return runs + [_end(run, suffix, schema.n_labels) for run, suffix in ends if suffix is not None]
+
+
+def _end(run: Run, suffix: Suffix, n_labels: int) -> Run:
+    """The run as it looks from the last restructuring on."""
+    scored = suffix.metrics.n_scored
+    return replace(
+        run,
+        data={**run.data, "order": f"{run.data['order']}, from event {suffix.start + 1} on"},
+        counts={**run.counts, "scored": scored},
+        metrics=suffix.metrics.cumulative(n_labels) if scored else {},
+        drifts=[],
+        per_label=[],
+        window={},
+        window_size=0,
+        calibration=None,
+        ranking={},
+        curve=[],
+    )
+
+
+def checked_scope(scope: str, delay: int | np.timedelta64) -> str:
+    """``scope`` itself, which is the whole stream where labels come late: learning lags behind scoring there."""
+    if scope not in _SCOPES:
+        raise ValueError(f"scope must be one of {', '.join(_SCOPES)}, got {scope!r}")
+    if scope != "full" and delay:
+        raise ValueError(f"scope must be 'full' with a delay of labels, got {scope!r} and {delay}")
+    return scope
 
 
 def _learner(track: Track) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from drift.pickled import trusting_pickle
 from ihomer.checkpoint import below, nested
 from ihomer.detectors import AnyDetector, evidence, fresh, kind_of, of_losses, watched
 from streams.batch import COMPLETE, UNLABELLED, Batch, Rows, Schema
@@ -49,7 +50,8 @@ def watch_loss(
     if not len(alarms):
         return []
     # An alarm is rare: go back and take the values in pieces, to see the detector on both sides of it.
-    detector.set_state(before)
+    with trusting_pickle():  # it is of a moment ago
+        detector.set_state(before)
     found, start = [], 0
     for alarm in alarms.tolist():
         detector.update_many(values[start:alarm])
@@ -141,7 +143,8 @@ class StreamWatch:
                 return
             first = start + int(alarms[0]) + 1
             if first < len(batch):
-                detector.set_state(before)
+                with trusting_pickle():
+                    detector.set_state(before)
                 feed(start, first)
             self.alarms.append(self._event(detector, first, batch))
             start = first

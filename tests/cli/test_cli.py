@@ -82,7 +82,7 @@ def test_every_command_has_help(words):
 def test_help_tells_the_defaults_that_plans_have(name, plan):
     options = {flag: option for option in get_command(app).commands[name].params for flag in option.opts}
     said = {"--baselines": "baselines", "--further-metrics": "further-metrics", "--resume": "no-resume"}
-    said |= {"--learner": "ihomer", "--watch": "nothing"}
+    said |= {"--learner": "ihomer", "--watch": "nothing", "--trust-pickle": "no-trust-pickle"}
     for field, info in plan.model_fields.items():
         flag = f"--{(info.alias or field).replace('_', '-')}"
         assert flag in options

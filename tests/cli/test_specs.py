@@ -52,6 +52,7 @@ def test_any_text_is_read_or_refused(text):
         ("linear:l2=1,linear:l2=2", ["linear:l2=1", "linear:l2=2"]),
         ("linear(l2=1,l1=2),a.b:C(x=[1,2],y=3)", ["linear(l2=1,l1=2)", "a.b:C(x=[1,2],y=3)"]),
         ('a.b:C:x="1,2",majority', ['a.b:C:x="1,2"', "majority"]),
+        ("river:a.B(x=1, y=2) | c.D(z=[1, 2]),majority", ["river:a.B(x=1, y=2) | c.D(z=[1, 2])", "majority"]),
     ],
 )
 def test_commas_part_learners_only_where_no_parameter_follows(text, learners):
@@ -70,6 +71,8 @@ def test_commas_part_learners_only_where_no_parameter_follows(text, learners):
         ("my.room:Tree:depth=3", "my.room:Tree", {"depth": "3"}),
         ("my.room:Tree(leaf=linear(l2=1,l1=2),depth=3)", "my.room:Tree", {"leaf": "linear(l2=1,l1=2)", "depth": "3"}),
         ("my.room:Tree:title='a, b'", "my.room:Tree", {"title": "a, b"}),
+        (" river:a.B(c=1) | d.E() ", "river:a.B(c=1) | d.E()", {}),
+        ("ihomer:local=river:a.B(c=1, d=2),seed=1", "ihomer", {"local": "river:a.B(c=1, d=2)", "seed": "1"}),
     ],
 )
 def test_parse(text, name, params):
@@ -171,11 +174,12 @@ def test_the_parameter_at_fault_is_known():
     [
         (
             "linaer",
-            f"linaer: learner must be one of {KNOWN} or package.module:Class; did you mean linear?",
+            f"linaer: learner must be one of {KNOWN}, package.module:Class or river:module.Class(); did you mean "
+            "linear?",
         ),
         (
-            "river:linear_model.LogisticRegression()",
-            f"river:linear_model.LogisticRegression: learner must be one of {KNOWN}",
+            "river:linear_model.LinearRegression()",
+            "river:linear_model.LinearRegression(): model must be a classifier of river or a pipeline that ends in one",
         ),
         (
             "tests.cli.nowhere:Toy",

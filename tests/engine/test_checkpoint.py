@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import ihomer
 from ihomer.checkpoint import (
     VERSION,
     CheckpointError,
@@ -25,6 +26,9 @@ from ihomer.checkpoint import (
     save,
     write,
 )
+from ihomer.river_spec import build as build_river
+from ihomer.specs import SpecError
+from ihomer.specs import build as build_learner
 from learners import LinearClassifier, MajorityClassifier
 from streams.batch import Batch
 
@@ -154,6 +158,54 @@ def test_a_saved_learner_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert {k: v.tobytes() for k, v in model.get_state().items()} == {
         k: v.tobytes() for k, v in again.get_state().items()
     }
+
+
+PIPELINE = "river:preprocessing.StandardScaler() | multioutput.PerOutputClassifier(linear_model.LogisticRegression())"
+
+
+@pytest.mark.parametrize("by_text", [True, False], ids=["specification", "object"])
+def test_a_river_model_comes_back_where_it_is_trusted(tmp_path: Path, by_text: bool) -> None:
+    model = build_learner(PIPELINE, seed=1) if by_text else ihomer.from_river(build_river(PIPELINE))
+    rng = np.random.default_rng(0)
+    model.learn_batch(Batch.from_arrays(rng.normal(size=(50, 4)), rng.random((50, 3)) < 0.4))
+    path = tmp_path / "m.ckpt"
+    save(model, path)
+    with pytest.raises(CheckpointError, match=r"m\.ckpt: the state holds a pickled river object, .* trust_pickle=True"):
+        load(path)
+    again = load(path, trust_pickle=True)
+    assert describe(again) == describe(model)
+    more = Batch.from_arrays(rng.normal(size=(20, 4)), np.eye(20, 3, dtype=int))
+    first, second = model.test_then_train(more), again.test_then_train(more)
+    assert first.proba.tobytes() == second.proba.tobytes()
+    assert again.clone().predict_one({"x0": 1.0}) == {}
+    save(again, path)
+    assert read(path)[0]["learners"][0] == describe(model)
+
+
+def test_a_river_model_of_a_forged_specification_is_not_made(tmp_path: Path) -> None:
+    path = tmp_path / "m.ckpt"
+    save(build_learner(PIPELINE), path)
+    manifest, arrays = read(path)
+    manifest["learners"][0]["params"]["model"] = "river:compose.pipeline.functools.partial(1)"
+    write(path, manifest, arrays)
+    with pytest.raises(SpecError, match="must have what is named, got 'functools'"):
+        load(path, trust_pickle=True)
+    manifest["learners"][0]["params"]["model"] = "tests.cli.toys:Toy"
+    write(path, manifest, arrays)
+    with pytest.raises(
+        CheckpointError, match=r"must be a specification that begins with river:, got 'tests\.cli\.toys:Toy'"
+    ):
+        load(path, trust_pickle=True)
+
+
+def test_a_checkpoint_of_another_river_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.ckpt"
+    save(build_learner(PIPELINE), path)
+    monkeypatch.setattr("drift.pickled.version", lambda name: "99.0")
+    with pytest.raises(
+        CheckpointError, match=r"m\.ckpt: river must be of version 0\.\d+ to read this state, got 99\.0"
+    ):
+        load(path, trust_pickle=True)
 
 
 def test_only_known_classes_are_made(tmp_path: Path) -> None:

@@ -51,6 +51,9 @@ and so the same in any order."""
 ALPHA = 0.5
 """Added to counts by naive Bayes."""
 
+FACTORS = 16
+"""Ratios of variances that naive Bayes multiplies before it takes the logarithm: each is far from overflow."""
+
 
 @inner
 def answer(
@@ -236,21 +239,31 @@ def _posterior(
             c0 = max(0.0, all_row[N, cells[k]] - c1)
             logit += math.log((c1 + ALPHA) / (words1 + size) * ((words0 + size) / (c0 + ALPHA)))
     else:
+        ratio, n_factors = 1.0, 0
+        m = m1 = m0 = share = share1 = share0 = 0.0
         for k in range(len(numbers)):
             value, i = np.float64(numbers[k]), inputs[k]
-            m1, m = row[N, i], all_row[N, i]
-            m0 = m - m1
+            if row[N, i] != m1 or all_row[N, i] != m:
+                m1, m = row[N, i], all_row[N, i]
+                m0 = m - m1
+                share, share1, share0 = 1 / m, 1 / m1, 1 / m0
             if np.isnan(value) or m1 <= 1 or m0 <= 1 or not all_row[SQUARES, i] > 0:
                 continue
-            floor = 0.01 * all_row[SQUARES, i] / m
+            floor = 0.01 * all_row[SQUARES, i] * share
             mean1 = row[MEAN, i]
-            mean0 = (m * all_row[MEAN, i] - m1 * mean1) / m0
+            mean0 = (m * all_row[MEAN, i] - m1 * mean1) * share0
             apart = mean1 - all_row[MEAN, i]
-            squares0 = all_row[SQUARES, i] - row[SQUARES, i] - m1 * m / m0 * apart * apart
-            variance1 = max(row[SQUARES, i] / m1, floor)
-            variance0 = max(squares0 / m0, floor)
+            squares0 = all_row[SQUARES, i] - row[SQUARES, i] - m1 * m * share0 * apart * apart
+            variance1 = max(row[SQUARES, i] * share1, floor)
+            variance0 = max(squares0 * share0, floor)
             gap1, gap0 = value - mean1, value - mean0
-            logit += 0.5 * (math.log(variance0 / variance1) + gap0 * gap0 / variance0 - gap1 * gap1 / variance1)
+            logit += 0.5 * (gap0 * gap0 / variance0 - gap1 * gap1 / variance1)
+            ratio *= variance0 / variance1
+            n_factors += 1
+            if n_factors == FACTORS:
+                logit += 0.5 * math.log(ratio)
+                ratio, n_factors = 1.0, 0
+        logit += 0.5 * math.log(ratio)
         for k in range(len(cells)):
             i, whole = cells[k], whole_of[cells[k]]
             if all_row[N, i] == 0:

@@ -27,6 +27,9 @@ from streams.batch import Batch, Prediction, Rows
 
 MODES = ("default", "paper")
 
+DEEPEST = 100
+"""Largest depth that a tree may be given."""
+
 
 class MLHATClassifier(Learner):
     """Multi-label Hoeffding adaptive tree [1]_: one tree for all labels, a mixture of classifiers in every leaf.
@@ -69,7 +72,7 @@ class MLHATClassifier(Learner):
     max_share
         A leaf whose commonest label has more than this share is not split, in (0, 1].
     max_depth
-        Of the tree; the root has depth 0.
+        Of the tree, from 0 (the root alone) to 100.
     max_bytes
         For all records of the tree together; see Notes.
     seed
@@ -193,6 +196,8 @@ class MLHATClassifier(Learner):
         for name, least in (("grace_period", 1), ("max_depth", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.max_depth > DEEPEST:
+            raise ValueError(f"max_depth must be at most {DEEPEST}, got {self.max_depth}")
         for name in ("n_neighbors", "window", "n_models"):
             if chosen[name] < 1:
                 raise ValueError(f"{name} must be at least 1, got {chosen[name]}")

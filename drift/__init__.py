@@ -26,6 +26,21 @@ if TYPE_CHECKING:
     from drift.scoring import DetectionScore, score_alarms
     from drift.stepd import STEPD, STEPDBank
 
+LOSS = {
+    "adwin": "drift.adwin:ADWIN",
+    "cusum": "drift.cusum:CUSUM",
+    "ddm": "drift.ddm:DDM",
+    "ecdd": "drift.ecdd:ECDD",
+    "eddm": "drift.eddm:EDDM",
+    "fhddm": "drift.fhddm:FHDDM",
+    "hddm-a": "drift.hddm_a:HDDM_A",
+    "hddm-w": "drift.hddm_w:HDDM_W",
+    "kswin": "drift.kswin:KSWIN",
+    "page-hinkley": "drift.page_hinkley:PageHinkley",
+    "stepd": "drift.stepd:STEPD",
+}
+"""Detectors of change in one number, such as a loss, by the names that they have in texts, and where they are."""
+
 __all__ = [
     "ADWIN",
     "CUSUM",

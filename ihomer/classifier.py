@@ -10,11 +10,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ihomer.cluster_learners import REPLACEMENTS, ClusterLearners
-from ihomer.decision import OBJECTIVES, Decision
+from ihomer.decision import Decision, objective_of
 from ihomer.detectors import LOSS, AnyDetector, fresh, of_losses
 from ihomer.detectors import evidence as evidence_of
 from ihomer.events import Cells, Columns, Events
-from ihomer.experts import EXPERTS, Experts, by_part, probabilities, run_learner
+from ihomer.experts import EXPERTS, USUAL, Experts, by_part, no_probabilities, run_learner
 from ihomer.explanation import Explanation, LabelExplanation, Neighbour
 from ihomer.hierarchy import LabelHierarchy
 from ihomer.joint import LabelSetJoint, Likely
@@ -49,7 +49,8 @@ class IHOMERClassifier(Learner):
     n_min, delta, half_life, support, min_size, max_size
         Of the `LabelHierarchy`, in labels and events.
     experts
-        Which of ``"ridge"``, ``"logistic"``, ``"neighbours"`` and ``"score-neighbours"`` take part.
+        Which of ``"ridge"``, ``"logistic"``, ``"neighbours"``, ``"score-neighbours"`` and ``"trees"`` take part. The
+        last one, twenty random trees over a window, costs half as much again and has to be asked for.
     joint
         Whether answers are told which label sets occur; else labels count as independent.
     temporal
@@ -64,7 +65,7 @@ class IHOMERClassifier(Learner):
     memory_budget
         Bytes for the hierarchy's table of label pairs, at least 8,192; None: unbounded. See `LabelHierarchy`.
     seed
-        For what is random. No part is so far; a local learner keeps the seed that it has.
+        Of the trees, which alone are random; a local learner keeps the seed that it has.
 
     Attributes
     ----------
@@ -86,8 +87,8 @@ class IHOMERClassifier(Learner):
 
     1. `SharedRows`: inputs on a common scale;
     2. `NearestEvents` finds similar events in the window, and `Shortlist` says which labels are looked at;
-    3. `RidgeExpert`, a logistic expert, the votes of neighbours by inputs and by ridge scores, the local learner, and
-       `LabelPast` look at these labels;
+    3. `RidgeExpert`, a logistic expert, the votes of neighbours by inputs and by ridge scores, the trees, the local
+       learner, and `LabelPast` look at these labels;
     4. `Stack` makes one calibrated probability out of what they say;
     5. `LabelSetJoint` knows which label sets occur, and `Decision` picks the set with the best expected utility;
     6. `LabelHierarchy` takes in the label set.
@@ -104,8 +105,8 @@ class IHOMERClassifier(Learner):
 
     The order of the labels in a schema, and whether they are declared in it or found on the way, changes nothing. In
     partly labelled events only known cells teach; the joint learns from complete events alone, and the hierarchy takes
-    unknown labels for absent. The weight of an event counts in the ridge, the logistic expert, the votes, the stack and
-    the joint.
+    unknown labels for absent. The weight of an event counts in the ridge, the logistic expert, the votes, the trees,
+    the stack and the joint.
 
     An event costs O(D^2) for D inputs (at most 1,025), a comparison with every row in the window, and time proportional
     to the labels looked at. ``nbytes`` tells the memory.
@@ -134,7 +135,7 @@ class IHOMERClassifier(Learner):
         support: float = 5.0,
         min_size: int = 2,
         max_size: int = 8,
-        experts: Sequence[str] = EXPERTS,
+        experts: Sequence[str] = USUAL,
         joint: bool = True,
         temporal: bool = True,
         window: int = 4000,
@@ -161,10 +162,10 @@ class IHOMERClassifier(Learner):
         one = None if local is None else local.clone()
         if (mode == "paper" or local_per_cluster) and not isinstance(one, ClusterLearners):
             one = ClusterLearners(one, replacement)
-        self._experts = Experts(experts, one, window, shortlist)
+        self._experts = Experts(experts, one, window, shortlist, seed)
         self._columns = Columns()
         self._stack, self._joint = Stack(temporal), LabelSetJoint()
-        self._decision = Decision(_objective(optimise))
+        self._decision = Decision(objective_of(optimise))
         self._detector = None if detector is None else fresh(detector, LOSS)
         self._n_taught, self._alarmed = 0, False
 
@@ -226,7 +227,7 @@ class IHOMERClassifier(Learner):
         return [self.schema_.label_names[label] for label in self._columns.labels]
 
     def _run(self, batch: Batch, learn: bool) -> Prediction:
-        parts: list[tuple[Rows, Rows]] = []
+        parts: list[Prediction] = []
         start = 0
         while start < len(batch) or not parts:
             room = CHUNK - self._n_taught % CHUNK if learn else CHUNK
@@ -236,20 +237,20 @@ class IHOMERClassifier(Learner):
                 room = min(room, self._hierarchy.until_test)
             parts.append(self._answer(batch[start : start + room], learn))
             start += room
-        labels = Rows.concat([labels for labels, _ in parts])
-        proba = Rows.concat([proba for _, proba in parts])
-        if self.schema_.n_labels <= self.shortlist:
-            return Prediction(labels, proba.to_dense(self.schema_.n_labels))
-        return Prediction(labels, proba)
+        answer = Prediction.concat(parts)
+        if isinstance(answer.proba, Rows) and self.schema_.n_labels <= self.shortlist:
+            answer.proba = answer.proba.to_dense(self.schema_.n_labels)
+        return answer
 
-    def _answer(self, batch: Batch, learn: bool) -> tuple[Rows, Rows]:
-        """Labels and probabilities of the events of a chunk."""
+    def _answer(self, batch: Batch, learn: bool) -> Prediction:
+        """The answers to the events of a chunk."""
         events = self._columns.admit(batch, self.schema_, learn)
         told = len(self.events_)
         if self.mode == "paper":
             assert self._experts.local is not None
-            said = run_learner(self._experts.local, batch, learn)
-            answer = said.labels, probabilities(said, self._experts.local)
+            answer = run_learner(self._experts.local, batch, learn)
+            if answer.proba is None:
+                raise no_probabilities(self._experts.local)
         else:
             answer = self._combine(batch, events)
         if learn:
@@ -259,14 +260,14 @@ class IHOMERClassifier(Learner):
                 self.events_[told:] = sorted(self.events_[told:], key=lambda happened: int(happened["event"]))
         return answer
 
-    def _combine(self, batch: Batch, events: Events) -> tuple[Rows, Rows]:
+    def _combine(self, batch: Batch, events: Events) -> Prediction:
         cells, evidence = self._experts.look(batch, self.schema_, self._columns, events)
         proba = self._stack.run(evidence, events, cells)
         likely = self._likely(proba, evidence, events, cells)
         chosen = self._decision.run(proba, likely, events, cells)
         self._watch(proba, events, cells)
         asked = Rows(*_cells_asked(cells, proba))
-        return chosen.renumbered(self._columns.labels), asked.renumbered(self._columns.labels)
+        return Prediction(chosen.renumbered(self._columns.labels), asked.renumbered(self._columns.labels))
 
     def _likely(self, proba: NDArray[np.float64], evidence: Evidence, events: Events, cells: Cells) -> Likely:
         if not self.joint:
@@ -370,14 +371,3 @@ def _log_losses(proba, events, cells):
                 n += 1
         losses[i] /= max(n, 1) * np.log(1e6)
     return losses
-
-
-def _objective(optimise: str | Sequence[float]) -> tuple[float, float, float, float, float]:
-    if isinstance(optimise, str):
-        if optimise not in OBJECTIVES:
-            raise ValueError(f"optimise must be one of {', '.join(OBJECTIVES)}, or five weights, got {optimise!r}")
-        return OBJECTIVES[optimise]
-    weights = tuple(map(float, optimise))
-    if len(weights) != 5 or min(weights) < 0 or not 0 < sum(weights) < np.inf:
-        raise ValueError(f"optimise must have five weights of at least 0, not all 0, got {optimise!r}")
-    return weights

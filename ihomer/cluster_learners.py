@@ -125,6 +125,7 @@ class ClusterLearners(Learner):
         self._labels = np.zeros(0, LABEL)
         self._members = {0: Member(self._fresh())}
         self._n_events, self._n_made = 0, 1
+        self._restructured: list[list[Name]] | None = None
         self._features: tuple[tuple[int, int], bool] | None = None
 
     def _fresh(self) -> Learner:
@@ -151,6 +152,8 @@ class ClusterLearners(Learner):
         ValueError
             A label has not been present so far, or is in two clusters.
         """
+        if self._restructured == clusters:
+            return
         found = [[self._born(name) for name in cluster] for cluster in clusters if len(cluster)]
         placed = np.zeros(len(self._labels), np.bool_)
         for column in (column for cluster in found for column in cluster):
@@ -172,6 +175,8 @@ class ClusterLearners(Learner):
                 member.cluster = frozenset(cluster)
                 member.take(cluster, self.schema_)
             self._bequeath(np.array(cluster, np.int64), targets[place])
+        # The same clusters once more would change nothing, unless one still waits for room.
+        self._restructured = None if NOBODY in targets else [list(cluster) for cluster in clusters]
 
     def _born(self, name: Name) -> int:
         column = self.schema_.find_label(name)
@@ -369,5 +374,5 @@ class ClusterLearners(Learner):
     def _set_state(self, state: State) -> None:
         self._labels = state["labels"].copy()
         self._n_events, self._n_made = state["counts"].tolist()
-        self._features = None
+        self._features = self._restructured = None
         self._members = unpack(state["learners"], self._fresh, self.schema_)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from learners import packing
 from learners.base import Learner
 from streams.batch import Batch, Rows, Schema
 
@@ -54,28 +53,19 @@ class Member:
 
 
 def pack(members: Mapping[int, Member]) -> NDArray[np.uint8]:
-    """Learners and all that they have learned as bytes: what they are for and the names of their arrays as JSON, then
-    the arrays in NumPy's format."""
-    states = [member.learner.get_state() for member in members.values()]
-    heads = [
-        {"number": number, "cluster": sorted(member.cluster), "arrays": list(arrays)}
-        for (number, member), arrays in zip(members.items(), states, strict=True)
-    ]
-    file = io.BytesIO()
-    np.lib.format.write_array(file, np.frombuffer(json.dumps(heads).encode(), np.uint8))
-    for array in (array for arrays in states for array in arrays.values()):
-        np.lib.format.write_array(file, np.asarray(array, order="C"), allow_pickle=False)
-    return np.frombuffer(file.getvalue(), np.uint8)
+    """Members and all that they have learned as bytes."""
+    heads = [{"number": number, "cluster": sorted(member.cluster)} for number, member in members.items()]
+    return packing.pack(heads, [member.learner for member in members.values()])
 
 
 def unpack(packed: NDArray[np.uint8], fresh: Callable[[], Learner], schema: Schema) -> dict[int, Member]:
-    """The learners that ``pack`` wrote, each put into one that ``fresh`` makes; ``schema`` names the common columns."""
-    file = io.BytesIO(packed.tobytes())
-    heads = json.loads(np.lib.format.read_array(file).tobytes())
+    """The members that ``pack`` wrote, each learner put into one that ``fresh`` makes; ``schema`` names the common
+    columns."""
     members = {}
-    for head in heads:
+    for head, state in packing.unpack(packed):
+        assert head is not None
         learner = fresh()
-        learner.set_state({name: np.lib.format.read_array(file, allow_pickle=False) for name in head["arrays"]})
+        learner.set_state(state)
         columns = [schema.find_label(name) for name in learner.schema_.label_names]
         members[head["number"]] = Member(learner, np.array(columns, np.int32), frozenset(head["cluster"]))
     return members

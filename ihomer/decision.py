@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -369,3 +369,21 @@ def _learn(labels, shared, proba, cells, i, chosen, common):
             above = 2.0 * label_right[label, k] + _PSEUDO * common
             best_f = max(best_f, above / (label_positive[label, k] + present[label] + _PSEUDO))
         best_of[label] = best_f
+
+
+def objective_of(optimise: str | Sequence[float]) -> tuple[float, float, float, float, float]:
+    """The weights that a text of `OBJECTIVES` stands for, or those given.
+
+    Raises
+    ------
+    ValueError
+        There is no such text, there are not five weights, one is below 0, or all are 0.
+    """
+    if isinstance(optimise, str):
+        if optimise not in OBJECTIVES:
+            raise ValueError(f"optimise must be one of {', '.join(OBJECTIVES)}, or five weights, got {optimise!r}")
+        return OBJECTIVES[optimise]
+    weights = tuple(map(float, optimise))
+    if len(weights) != 5 or min(weights) < 0 or not 0 < sum(weights) < np.inf:
+        raise ValueError(f"optimise must have five weights of at least 0, not all 0, got {optimise!r}")
+    return weights

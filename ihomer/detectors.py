@@ -10,23 +10,9 @@ from typing import Any, Protocol, cast, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from drift import LOSS as LOSS
 from ihomer import specs
 from ihomer.specs import SpecError
-
-LOSS = {
-    "adwin": "drift.adwin:ADWIN",
-    "cusum": "drift.cusum:CUSUM",
-    "ddm": "drift.ddm:DDM",
-    "ecdd": "drift.ecdd:ECDD",
-    "eddm": "drift.eddm:EDDM",
-    "fhddm": "drift.fhddm:FHDDM",
-    "hddm-a": "drift.hddm_a:HDDM_A",
-    "hddm-w": "drift.hddm_w:HDDM_W",
-    "kswin": "drift.kswin:KSWIN",
-    "page-hinkley": "drift.page_hinkley:PageHinkley",
-    "stepd": "drift.stepd:STEPD",
-}
-"""Detectors of change in one number, such as a learner's loss."""
 
 LABELS = {
     "prior-shift": "drift.prior_shift:PriorShift",

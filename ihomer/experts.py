@@ -17,10 +17,14 @@ from ihomer.stack import Evidence
 from ihomer.temporal import LabelPast
 from learners.base import Learner
 from learners.linear import LinearClassifier
+from learners.trees.extra_trees import ExtraTreesClassifier
 from streams.batch import Batch, Prediction, Rows, Schema
 
-EXPERTS = ("ridge", "logistic", "neighbours", "score-neighbours")
-"""What the stack listens to beside the labels' own past and a local learner."""
+EXPERTS = ("ridge", "logistic", "neighbours", "score-neighbours", "trees")
+"""What the stack may listen to beside the labels' own past and a local learner."""
+
+USUAL = EXPERTS[:4]
+"""What it listens to unless told otherwise."""
 
 _SHARPNESS, _SCORE_SHARPNESS = 16.0, 8.0
 _K, _SCORE_K = 30, 20
@@ -48,14 +52,17 @@ class Experts:
     limit
         Labels beyond which only a `Shortlist` is looked at, and the logistic expert, which learns every label with
         every event, falls silent.
+    seed
+        Of the trees.
 
     Notes
     -----
     After an alarm shadows of the ridge and the logistic expert begin, which know nothing of what was before. They take
-    the place of the experts after 2,000 events, or when the next alarm comes.
+    the place of the experts after 2,000 events, or when the next alarm comes. Neighbours and trees have none: their
+    windows forget by themselves.
     """
 
-    def __init__(self, names: Collection[str], local: Learner | None, window: int, limit: int) -> None:
+    def __init__(self, names: Collection[str], local: Learner | None, window: int, limit: int, seed: int) -> None:
         self.names, self.limit = names, limit
         self.rows, self.past = SharedRows(), LabelPast()
         self.nearest, self.labels = NearestEvents(window, _K), LabelWindow(window)
@@ -63,6 +70,7 @@ class Experts:
         self.shortlist = Shortlist(limit)
         self.ridge, self.logistic, self.local = RidgeExpert(), LinearClassifier(), local
         self.shadow_ridge, self.shadow_logistic = RidgeExpert(), LinearClassifier()
+        self.trees = ExtraTreesClassifier(seed=seed)
         self.has_shadow, self.are_few = False, True
         self._age = 0
 
@@ -73,7 +81,7 @@ class Experts:
         self.labels.take(events)
         cells = self.shortlist.run(events, near, self.labels)
         ridge = self.ridge.run(rows, self.rows.n, events, cells)
-        votes = score_votes = logistic = local = shadow_ridge = shadow_logistic = _ABSENT
+        votes = score_votes = logistic = local = shadow_ridge = shadow_logistic = trees = _ABSENT
         if "neighbours" in self.names:
             votes = self.labels.vote(near, cells, _SHARPNESS)
         if "score-neighbours" in self.names:
@@ -85,6 +93,8 @@ class Experts:
             logistic = _logits(self.logistic, batch, learn, columns, cells)
         if self.local is not None:
             local = _logits(self.local, batch, learn, columns, cells)
+        if "trees" in self.names:
+            trees = _shares(self.trees, batch, learn, columns, cells).astype(np.float32)
         if self.has_shadow:
             shadow_ridge = self.shadow_ridge.run(rows, self.rows.n, events, cells)
             if "logistic" in self.names and few:
@@ -93,7 +103,7 @@ class Experts:
         past = self.past.run(events, cells)
         if "ridge" not in self.names:
             ridge = shadow_ridge = _ABSENT
-        return cells, Evidence(past, ridge, logistic, votes, score_votes, local, shadow_ridge, shadow_logistic)
+        return cells, Evidence(past, ridge, logistic, votes, score_votes, local, shadow_ridge, shadow_logistic, trees)
 
     def voters(
         self, batch: Batch, schema: Schema, events: Events
@@ -162,6 +172,8 @@ class Experts:
         }
         if self.local is not None:
             parts["local"] = self.local
+        if "trees" in self.names:
+            parts["trees"] = self.trees
         return parts
 
 
@@ -179,24 +191,28 @@ def run_learner(learner: Learner, batch: Batch, learn: bool) -> Prediction:
     return learner.test_then_train(batch) if learn else learner.predict_batch(batch)
 
 
-def probabilities(said: Prediction, learner: Learner) -> Rows:
-    """The probabilities that a learner gave, as rows."""
-    if said.proba is None:
-        raise TypeError(f"local must be a learner with probabilities, got {type(learner).__name__}")
-    return said.proba if isinstance(said.proba, Rows) else Rows.from_dense(said.proba, values=True)
+def no_probabilities(learner: Learner) -> TypeError:
+    """What to raise where a learner gave none."""
+    return TypeError(f"local must be a learner with probabilities, got {type(learner).__name__}")
 
 
 def _logits(learner: Learner, batch: Batch, learn: bool, columns: Columns, cells: Cells) -> NDArray[np.float32]:
     """What a learner says of each cell, before it learns the event."""
+    p = _shares(learner, batch, learn, columns, cells).clip(_SURE, 1 - _SURE)
+    return np.asarray(np.log(p / (1 - p)), np.float32)
+
+
+def _shares(learner: Learner, batch: Batch, learn: bool, columns: Columns, cells: Cells) -> NDArray[np.float64]:
+    """The probability that a learner gives each cell, before it learns the event; 0 where it does not know a label."""
     said = run_learner(learner, batch, learn)
     labels = columns.labels[cells.label]
-    if isinstance(said.proba, np.ndarray):
-        dense = said.proba
-    else:
-        dense = probabilities(said, learner).to_dense(int(columns.labels.max(initial=-1)) + 1)
+    if said.proba is None:
+        raise no_probabilities(learner)
+    dense = said.proba
+    if isinstance(dense, Rows):
+        dense = dense.to_dense(int(columns.labels.max(initial=-1)) + 1)
     p = np.zeros(len(labels))
     held = labels < dense.shape[1]
     event = np.repeat(np.arange(len(said)), np.diff(cells.start))
     p[held] = dense[event[held], labels[held]]
-    p = p.clip(_SURE, 1 - _SURE)
-    return np.log(p / (1 - p)).astype(np.float32)
+    return p

@@ -14,13 +14,13 @@ from learners.base import with_room
 
 FEATURES = (
     "one", "prior", "ridge", "logistic", "knn", "score knn", "margin", "ridge x prior", "knn x prior", "chain",
-    "as before", "average .5", "average .8", "average .97", "local", "shadow ridge", "shadow logistic",
+    "as before", "average .5", "average .8", "average .97", "local", "shadow ridge", "shadow logistic", "trees",
 )  # fmt: skip
 """What the stack sees of an event and a label, in order."""
 
 K = len(FEATURES)
 
-START = np.array([-0.4, 0.25, 0.5, 0.25, 0.35, 0.4, 0.3, 0.0, 0.0, 0.1, 0.1, 0.05, 0.1, 0.2, 0.0, 0.0, 0.0])
+START = np.array([-0.4, 0.25, 0.5, 0.25, 0.35, 0.4, 0.3, 0.0, 0.0, 0.1, 0.1, 0.05, 0.1, 0.2, 0.0, 0.0, 0.0, 0.35])
 """Shared weights before the first event."""
 
 _TEMPORAL = range(9, 14)
@@ -43,7 +43,7 @@ class Evidence(NamedTuple):
 
     ``past`` (cells, 6) from `ihomer.temporal.LabelPast`, which must be there; ``ridge`` scores; ``logistic`` and
     ``local`` logits; ``knn`` and ``score_knn`` shares of votes in [0, 1]; ``shadow_ridge`` and ``shadow_logistic`` as
-    ``ridge`` and ``logistic``, of experts that started afresh after an alarm.
+    ``ridge`` and ``logistic``, of experts that started afresh after an alarm; ``trees`` the mean share in leaves.
     """
 
     past: NDArray[np.float32]
@@ -54,13 +54,16 @@ class Evidence(NamedTuple):
     local: NDArray[np.float32]
     shadow_ridge: NDArray[np.float32]
     shadow_logistic: NDArray[np.float32]
+    trees: NDArray[np.float32]
 
     def columns(self, temporal: bool) -> NDArray[np.int64]:
         """The features that can be told from what is there, as numbers in `FEATURES`."""
-        ridge, logistic, knn, score_knn, local, shadow_ridge, shadow_logistic = (len(part) > 0 for part in self[1:])
+        ridge, logistic, knn, score_knn, local, shadow_ridge, shadow_logistic, trees = (
+            len(part) > 0 for part in self[1:]
+        )
         there = [
             True, True, ridge, logistic, knn, score_knn, ridge, ridge, knn, *5 * [temporal],
-            local, shadow_ridge, shadow_logistic,
+            local, shadow_ridge, shadow_logistic, trees,
         ]  # fmt: skip
         return np.flatnonzero(there)
 
@@ -80,7 +83,7 @@ class Stack:
     K = logit(v) / 2 of a share of votes v clipped to [.02, .98]: one; T; R = clip(4 s, -2, 6); logit / 2 of the
     logistic expert, clipped to +-4; K; K of the score neighbours; 2 clip(s - s', +-1.5), s' being the best other score
     among the labels asked for; R c; K c; the five temporal ones of `LabelPast`; the local learner's logit / 2; R and
-    logit / 2 of the shadow experts. Those of experts that are not there cost nothing.
+    logit / 2 of the shadow experts; K of the trees. Those of experts that are not there cost nothing.
 
     With z the features, logit p = (w + d_label).z. Shared w: Newton steps with a slowly forgetting curvature,
     A <- .999 A + .001 I / .09 + sum h z z', w += A^-1 sum (y - p_w) z, each component at most 0.5 a step, p_w being the
@@ -92,7 +95,7 @@ class Stack:
     Cells whose target is unknown, and labels born with the event, teach nothing; cells that are not asked teach as
     others do. Columns of experts that appear start at `START`, with the prior variance.
 
-    A cell costs O(K^2), an event O(K^2), and O(K^3) every fourth time. State: 4 (K^2 + K) bytes a label, K <= 17 being
+    A cell costs O(K^2), an event O(K^2), and O(K^3) every fourth time. State: 4 (K^2 + K) bytes a label, K <= 18 being
     the features used: 840 bytes for the 14 of a classifier without local learner and shadows.
     """
 
@@ -143,7 +146,7 @@ class Stack:
 
         The weights stay, but for those of the shadow's; what the past says about how sure they are is forgotten.
         """
-        shadow = self._columns >= _SHADOW_RIDGE
+        shadow = np.isin(self._columns, (_SHADOW_RIDGE, _SHADOW_LOGISTIC))
         self._shared[shadow] = 0.0
         self._own[:, shadow] = 0.0
         self._gradient[:] = 0.0
@@ -280,6 +283,8 @@ def _see(evidence, cells, low, high, columns, every, z):
             every[15] = _clip(4.0 * evidence.shadow_ridge[cell], -2.0, 6.0)
         if len(evidence.shadow_logistic):
             every[16] = _clip(evidence.shadow_logistic[cell], -8.0, 8.0) / 2.0
+        if len(evidence.trees):
+            every[17] = _half_logit(evidence.trees[cell])
         for j in range(len(columns)):
             z[cell - low, j] = every[columns[j]]
 

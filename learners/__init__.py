@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from learners.bagging import BaggingEnsemble
     from learners.base import LabelSet, Learner
     from learners.baselines import MajorityClassifier, NoChangeClassifier
     from learners.chain import ClassifierChain
@@ -24,14 +25,17 @@ if TYPE_CHECKING:
     from learners.knn import KNNClassifier
     from learners.linear import LinearClassifier
     from learners.naive_bayes import BernoulliNBClassifier, GaussianNBClassifier
+    from learners.trees.extra_trees import ExtraTreesClassifier
     from learners.trees.mlhat import MLHATClassifier
 
 __all__ = [
     "AutoHead",
+    "BaggingEnsemble",
     "BalancedRidgeClassifier",
     "BernoulliNBClassifier",
     "ClassifierChain",
     "CosineSoftmaxClassifier",
+    "ExtraTreesClassifier",
     "GaussianClassifier",
     "GaussianNBClassifier",
     "KNNClassifier",
@@ -54,10 +58,12 @@ __all__ = [
 
 _MODULE_OF = {
     "AutoHead": "learners.heads.auto",
+    "BaggingEnsemble": "learners.bagging",
     "BalancedRidgeClassifier": "learners.heads.ridge",
     "BernoulliNBClassifier": "learners.naive_bayes",
     "ClassifierChain": "learners.chain",
     "CosineSoftmaxClassifier": "learners.heads.cosine",
+    "ExtraTreesClassifier": "learners.trees.extra_trees",
     "GaussianClassifier": "learners.heads.gaussian",
     "GaussianNBClassifier": "learners.naive_bayes",
     "KNNClassifier": "learners.knn",

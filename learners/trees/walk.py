@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from learners.draws import POISSON, poisson, scramble
 from learners.inputs import COUNT, transform
 from learners.trees.backgrounds import (
     IMPROVEMENT,
@@ -55,13 +56,6 @@ SETS_SHARE = 0.125
 SURE_LOSS = 0.01
 """Added to the loss of a tree before the weight of its vote is taken from it."""
 
-MIX, MIX_AGAIN, GOLDEN = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB), np.uint64(0x9E3779B97F4A7C15)
-"""Constants of SplitMix64."""
-
-POISSON = (0.36787944117144233, 0.7357588823428847, 0.9196986029286058, 0.9810118431238462, 0.9963401531726563,
-           0.9994058151824183, 0.9999167588507119, 0.9999897508033253)  # fmt: skip
-"""Distribution function of Poisson(1) at 0, 1, 2, ..."""
-
 
 class Stream(NamedTuple):
     """A batch as the kernel takes it: see `learners.inputs.Encoded` and `streams.batch.Batch`."""
@@ -80,26 +74,6 @@ class Stream(NamedTuple):
     weight: NDArray[np.float64]
     whole_of: NDArray[np.int32]
     order: NDArray[np.int64]
-
-
-@njit(cache=True, nogil=True)
-def scramble(z: np.uint64) -> np.uint64:
-    """SplitMix64 of a counter."""
-    z = z * GOLDEN
-    z = (z ^ (z >> np.uint64(30))) * MIX
-    z = (z ^ (z >> np.uint64(27))) * MIX_AGAIN
-    return np.uint64(z ^ (z >> np.uint64(31)))
-
-
-@njit(cache=True, nogil=True)
-def poisson(seed: int, event: int, draw: int) -> int:
-    """A Poisson(1) number that depends on its arguments alone."""
-    bits = scramble(scramble(scramble(np.uint64(seed)) + np.uint64(event)) + np.uint64(draw))
-    u = np.float64(bits >> np.uint64(11)) / 9007199254740992.0
-    k = 0
-    while k < len(POISSON) and u >= POISSON[k]:
-        k += 1
-    return k
 
 
 @inner

@@ -9,6 +9,7 @@ import pytest
 
 from ihomer.classifier import IHOMERClassifier
 from ihomer.events import Cells, Columns
+from ihomer.experts import EXPERTS
 from ihomer.ridge import HELD_BACK, WIDEST, RidgeExpert
 from ihomer.stack import FEATURES, START, Evidence, Stack
 from ihomer.temporal import LabelPast
@@ -212,11 +213,13 @@ def said(seed, events, cells):
     truth, n = np.nan_to_num(cells.target), len(cells.label)
     ridge, shadow = (rng.normal(0.3 * truth, 0.5).astype(np.float32) for _ in range(2))
     logistic, local, shadow_logistic = ((2 * truth + rng.normal(-1, 3, n)).astype(np.float32) for _ in range(3))
-    votes = [np.clip(0.4 * truth + rng.uniform(-0.1, 0.6, n), 0, 1).astype(np.float32) for _ in range(2)]
-    return Evidence(LabelPast().run(events, cells), ridge, logistic, *votes, local, shadow, shadow_logistic)
+    *votes, trees = (np.clip(0.4 * truth + rng.uniform(-0.1, 0.6, n), 0, 1).astype(np.float32) for _ in range(3))
+    return Evidence(LabelPast().run(events, cells), ridge, logistic, *votes, local, shadow, shadow_logistic, trees)
 
 
-@pytest.mark.parametrize("absent", [(), ("local", "shadow_ridge", "shadow_logistic"), ("ridge", "knn", "score_knn")])
+@pytest.mark.parametrize(
+    "absent", [(), ("local", "shadow_ridge", "shadow_logistic", "trees"), ("ridge", "knn", "score_knn")]
+)
 @pytest.mark.parametrize("temporal", [True, False])
 @pytest.mark.parametrize("unknown", [0.0, 0.3])
 def test_the_stack_equals_its_twin(absent, temporal, unknown):
@@ -287,9 +290,11 @@ def test_a_loosened_stack_forgets_how_sure_it_was_and_what_the_shadow_said():
     before = stack.get_state()
     stack.loosen()
     after = stack.get_state()
-    assert after["shared"][:15].tolist() == before["shared"][:15].tolist()
-    assert (after["shared"][15:] == 0).all()
-    assert (after["own"][:, 15:] == 0).all()
+    shadow = np.array(["shadow" in name for name in FEATURES])
+    assert after["shared"][~shadow].tolist() == before["shared"][~shadow].tolist()
+    assert (after["shared"][shadow] == 0).all()
+    assert (after["own"][:, shadow] == 0).all()
+    assert (after["own"][:, ~shadow] == before["own"][:, ~shadow]).all()
     assert np.trace(after["covariance"][0]) > np.trace(before["covariance"][0])
     assert np.trace(after["curvature"]) < np.trace(before["curvature"])
 
@@ -366,11 +371,45 @@ def test_many_labels_are_answered_from_a_shortlist_whatever_the_cut():
     assert [*map(len, model.clusters_)] == [*map(len, whole.clusters_)]
 
 
-@pytest.mark.parametrize("experts", [(), ("ridge",), ("logistic",), ("neighbours",), ("score-neighbours",)])
+@pytest.mark.parametrize(
+    "experts", [(), ("ridge",), ("logistic",), ("neighbours",), ("score-neighbours",), ("trees",), EXPERTS]
+)
 def test_any_expert_can_be_left_out(experts):
     batch = changing(600)
     model = IHOMERClassifier(experts=experts, joint=False)
     assert np.isfinite(model.test_then_train(batch).proba).all()
+
+
+def test_trees_go_on_where_they_were_saved_whatever_the_cut():
+    batch = changing(700)
+
+    def make(seed=3):
+        return IHOMERClassifier(experts=EXPERTS, seed=seed)
+
+    expected = make().test_then_train(batch).proba
+    model = make()
+    for low, high in itertools.pairwise((0, 1, 5, 63, 200, 333, 700)):
+        assert model.test_then_train(batch[low:high]).proba.tobytes() == expected[low:high].tobytes()
+        again = make()
+        again.set_state(model.get_state())
+        model = again
+    assert (make(4).test_then_train(batch).proba != expected).any()
+
+
+def test_trees_tell_an_interval_among_many_columns():
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(1500, 12))
+    y = np.stack([np.abs(x[:, 0]) < 0.7, x[:, 2] > 0], 1)
+    batch = Batch.from_arrays(x, y)
+    plain, with_trees = IHOMERClassifier(), IHOMERClassifier(experts=EXPERTS)
+    right = [(model.test_then_train(batch).labels.to_dense(2) == y)[700:, 0].mean() for model in (plain, with_trees)]
+    assert right[1] > right[0] + 0.15
+    told = with_trees.explain_one({f"x{j}": float(value) for j, value in enumerate(x[0])})
+    added = {one.label: one.contributions["trees"] for one in told.labels}
+    assert (added["y1"] > 0) == y[0, 1]
+    for one in told.labels:
+        assert 1 / (1 + np.exp(-sum(one.contributions.values()))) == pytest.approx(one.proba, abs=1e-6)
+    assert "trees" not in plain.explain_one({"x0": 1.0}).labels[0].contributions
 
 
 def test_unknown_experts_are_refused():

@@ -8,10 +8,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from learners.draws import POISSON, poisson
 from learners.trees import splitting
 from learners.trees.backgrounds import switch_bound
 from learners.trees.mlhat import MLHATClassifier
-from learners.trees.walk import POISSON, poisson
 from streams.batch import COMPLETE, PARTIAL, UNLABELLED, Batch, Rows, Schema
 from tests import contracts
 from tests.naive import learners_mlhat as naive
@@ -280,6 +280,7 @@ def test_no_leaf_is_deeper_than_allowed():
         ({"mode": "fast"}, "mode must be one of default, paper, got 'fast'"),
         ({"grace_period": 0}, "grace_period must be at least 1, got 0"),
         ({"max_depth": -1}, "max_depth must be at least 0, got -1"),
+        ({"max_depth": 101}, "max_depth must be at most 100, got 101"),
         ({"n_neighbors": 0}, "n_neighbors must be at least 1, got 0"),
         ({"window": 0}, "window must be at least 1, got 0"),
         ({"n_models": 0}, "n_models must be at least 1, got 0"),

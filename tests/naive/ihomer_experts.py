@@ -86,7 +86,7 @@ def sigmoid(value):
 def features(says, asked):
     """What the stack sees of the labels of an event; ``says`` maps an expert to its numbers, a label each."""
     n = len(says["past"])
-    rows = np.zeros((n, 17))
+    rows = np.zeros((n, 18))
     for label in range(n):
         prior = says["past"][label, 0]
         common = prior / 4 + 0.5
@@ -105,6 +105,8 @@ def features(says, asked):
         for column, name in ((3, "logistic"), (14, "local"), (16, "shadow_logistic")):
             if name in says:
                 rows[label, column] = clip(says[name][label], -8, 8) / 2
+        if "trees" in says:
+            rows[label, 17] = logit(clip(says["trees"][label], 0.02, 0.98)) / 2
         if "shadow_ridge" in says:
             rows[label, 15] = clip(4 * says["shadow_ridge"][label], -2, 6)
     return rows

@@ -17,7 +17,7 @@ from benchmarks.frame import Cell, Clock, Contestant, Quality, Setting
 from benchmarks.tables import table
 from ihomer import IHOMERClassifier, evaluate
 from ihomer.evaluation.result import METRICS, SHOWN
-from ihomer.experts import EXPERTS
+from ihomer.experts import EXPERTS, USUAL
 from ihomer.partition import shuffled
 from learners import KNNClassifier, LinearClassifier, MLHATClassifier
 from learners.base import Learner
@@ -27,10 +27,12 @@ from streams.registry import fetch
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
-    **{f"without {name}": {"experts": [other for other in EXPERTS if other != name]} for name in EXPERTS},
+    **{f"without {name}": {"experts": [other for other in USUAL if other != name]} for name in USUAL},
     "without the labels' past": {"temporal": False},
     "without label sets": {"joint": False},
     "without watching its loss": {"detector": None},
+    "with random trees": {"experts": EXPERTS},
+    "with a Hoeffding tree": {"local": MLHATClassifier()},
     "with a linear model a cluster": {"local_per_cluster": True},
     **{f"for {goal}": {"optimise": goal} for goal in ("f1", "subset", "hamming")},
 }

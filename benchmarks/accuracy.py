@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LEARNERS = {
     "ihomer": "ihomer",
+    "ihomer, trees": "ihomer:experts=[ridge,logistic,neighbours,score-neighbours,trees]",
     "linear": "linear",
     "chain": "chain",
     "chains": "chain:order=random,n_chains=5",

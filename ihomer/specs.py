@@ -428,7 +428,8 @@ def _one_value(text: str, hint: Any) -> Any:
         try:
             return ast.literal_eval(text)
         except (SyntaxError, ValueError):
-            return text
+            is_list = text.startswith("[") and text.endswith("]")
+            return [_one_value(item.strip(), hint) for item in text[1:-1].split(",")] if is_list else text
     raise ValueError(text)
 
 

@@ -161,6 +161,7 @@ def test_a_learner_can_be_the_value_of_a_parameter():
 
 def test_a_list_can_be_the_value_of_a_parameter():
     assert list(build("ihomer:optimise=[1,0,0,0,0]").optimise) == [1, 0, 0, 0, 0]
+    assert build("ihomer:experts=[ridge, trees],seed=1").experts == ["ridge", "trees"]
 
 
 def test_the_parameter_at_fault_is_known():

@@ -180,6 +180,20 @@ class Inputs:
         return Rows(x.indptr, inputs, data)
 
 
+def as_schema_says(batch: Batch, schema: Schema) -> Batch:
+    """The batch with sparse rows if ``schema``, whose columns it has, is sparse, and dense ones if it is not."""
+    x = batch.x
+    if schema.sparse and not isinstance(x, Rows):
+        x = Rows.from_dense(np.nan_to_num(x), values=True)
+    elif not schema.sparse and isinstance(x, Rows):
+        dense = np.full((len(x), schema.n_features), np.nan, np.float32)
+        dense[np.repeat(np.arange(len(x)), np.diff(x.indptr)), x.indices] = 1 if x.data is None else x.data
+        x = dense
+    else:
+        return batch
+    return Batch(batch.schema, x, batch.y, batch.label_state, batch.known, batch.weight)
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def transform(
     dense: NDArray[np.float32],

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from learners import threshold as thresholding
 from learners.base import Learner, State
 from learners.densities import merge_moments, run
-from learners.inputs import Inputs
+from learners.inputs import Inputs, as_schema_says
 from streams.batch import Batch, Prediction, Rows
 
 Floats = NDArray[np.float64]
@@ -51,7 +51,7 @@ class _NaiveBayes(Learner, abc.ABC):
     def _run(self, batch: Batch, learn: bool) -> Prediction:
         n, n_labels = len(batch), self.schema_.n_labels
         self._make_room()
-        encoded = self._inputs.encode(self._as_schema_says(batch))
+        encoded = self._inputs.encode(as_schema_says(batch, self.schema_))
         assert encoded.cells.data is not None
         known = Rows.empty(n) if batch.known is None else batch.known
         proba: NDArray[Any] = np.zeros((n, n_labels))
@@ -81,19 +81,6 @@ class _NaiveBayes(Learner, abc.ABC):
             thresholds,
         )
         return Prediction(Rows.from_dense(proba > thresholds[:, None]), proba)
-
-    def _as_schema_says(self, batch: Batch) -> Batch:
-        """The batch with sparse rows if the schema is sparse, and dense ones if it is not."""
-        x = batch.x
-        if self.schema_.sparse and not isinstance(x, Rows):
-            x = Rows.from_dense(np.nan_to_num(x), values=True)
-        elif not self.schema_.sparse and isinstance(x, Rows):
-            dense = np.full((len(x), self.schema_.n_features), np.nan, np.float32)
-            dense[np.repeat(np.arange(len(x)), np.diff(x.indptr)), x.indices] = 1 if x.data is None else x.data
-            x = dense
-        else:
-            return batch
-        return Batch(batch.schema, x, batch.y, batch.label_state, batch.known, batch.weight)
 
     def _make_room(self) -> None:
         """Room for every input and label of the schema, and one label more."""

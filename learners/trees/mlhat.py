@@ -8,7 +8,7 @@ import numpy as np
 
 from drift.adwin_window import WINDOW
 from learners.base import Learner, State, with_room
-from learners.inputs import Inputs
+from learners.inputs import Inputs, as_schema_says
 from learners.trees.nodes import CLOCK, EVENT, KINDS, LOGGED, N_CLASSIFIERS, NODE, SPLIT, Settings
 from learners.trees.storage import (
     N_BUCKET_ROWS,
@@ -232,7 +232,7 @@ class MLHATClassifier(Learner):
 
     def _run(self, batch: Batch, learn: bool) -> Prediction:
         n, n_labels = len(batch), self.schema_.n_labels
-        batch = self._as_schema_says(batch)
+        batch = as_schema_says(batch, self.schema_)
         self._lay_out()
         encoded = self._inputs.encode(batch)
         assert encoded.cells.data is not None
@@ -266,19 +266,6 @@ class MLHATClassifier(Learner):
             if done < n:
                 self._tree = with_records(self._tree, int(batch.y.indptr[done + 1] - batch.y.indptr[done]))
         return Prediction(Rows.from_dense(proba > np.float32(self._chosen["threshold"])), proba)
-
-    def _as_schema_says(self, batch: Batch) -> Batch:
-        """The batch with sparse rows if the schema is sparse, and dense ones if it is not."""
-        x = batch.x
-        if self.schema_.sparse and not isinstance(x, Rows):
-            x = Rows.from_dense(np.nan_to_num(x), values=True)
-        elif not self.schema_.sparse and isinstance(x, Rows):
-            dense = np.full((len(x), self.schema_.n_features), np.nan, np.float32)
-            dense[np.repeat(np.arange(len(x)), np.diff(x.indptr)), x.indices] = 1 if x.data is None else x.data
-            x = dense
-        else:
-            return batch
-        return Batch(batch.schema, x, batch.y, batch.label_state, batch.known, batch.weight)
 
     def _told(self) -> Settings:
         """The parameters, and what a record of every pool takes."""

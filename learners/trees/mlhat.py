@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -309,9 +310,22 @@ class MLHATClassifier(Learner):
         for event, kind, node, depth, place, learned in tree.log[: tree.totals[LOGGED]].tolist():
             entry = {"event": event, "kind": KINDS[kind], "node": node, "depth": depth, "weight": learned}
             if kind == SPLIT:
-                entry["feature"] = self._name_of[place]
+                names = dict(zip(self._order[1:].tolist(), self._names(), strict=True))
+                entry["feature"], _ = names[place]
             self.events_.append(entry)
         tree.totals[LOGGED] = 0
+
+    def _names(self) -> Iterator[tuple[Any, int]]:
+        """Names of the inputs in the order of the schema, and for a category the place of its column there, else 0."""
+        schema, place = self.schema_, 0
+        for column, name in enumerate(schema.feature_names):
+            if column in schema.ignored:
+                continue
+            place = whole = place + 1
+            yield name, 0
+            for category in schema.categories.get(column, ()):
+                place += 1
+                yield f"{name}={category}", whole
 
     def _lay_out(self) -> None:
         """Room for every input and label of the schema."""
@@ -328,20 +342,14 @@ class MLHATClassifier(Learner):
             self._seen = with_room(self._seen, self._tree.counts.shape[1])
         if inputs.n > self._tree.rows.shape[2]:
             self._tree = with_inputs(self._tree, inputs.n)
-        self._order = inputs.numbers(schema, schema)
         self._whole_of = np.full(inputs.n, -1, np.int32)
-        self._name_of: dict[int, Any] = {}
-        place = 1
-        for column, name in enumerate(schema.feature_names):
-            if column in schema.ignored:
-                continue
-            whole = int(self._order[place])
-            self._name_of[whole] = name
-            place += 1
-            for category in schema.categories.get(column, ()):
-                self._whole_of[[self._order[place], whole]] = whole
-                self._name_of[int(self._order[place])] = f"{name}={category}"
-                place += 1
+        if inputs.n == 1 + schema.n_features and not schema.categories:
+            self._order = np.arange(inputs.n)
+        else:
+            self._order = inputs.numbers(schema, schema)
+            for place, (_, whole) in enumerate(self._names(), 1):
+                if whole:
+                    self._whole_of[self._order[[place, whole]]] = self._order[whole]
         self._settings = self._told()
         self._rates = np.array([self._chosen["learning_rate"], 0.0, 0.0, 0.5])
         self._laid_out = schema.version

@@ -53,26 +53,31 @@ if TYPE_CHECKING:
     from ihomer.checkpoint import save as save
     from ihomer.classifier import IHOMERClassifier as IHOMERClassifier
     from ihomer.cluster_learners import ClusterLearners as ClusterLearners
+    from ihomer.ensemble import IHOMEREnsemble as IHOMEREnsemble
     from ihomer.evaluation.continual import evaluate_continual as evaluate_continual
     from ihomer.evaluation.metrics import MultiLabelMetrics as MultiLabelMetrics
     from ihomer.evaluation.prequential import evaluate as evaluate
     from ihomer.evaluation.ranking import RankingMetrics as RankingMetrics
     from ihomer.evaluation.repeats import evaluate_repeats as evaluate_repeats
     from ihomer.evaluation.result import Result as Result
+    from ihomer.evaluation.river_metrics import river_metric as river_metric
     from ihomer.evaluation.seeds import compare_seeds as compare_seeds
     from ihomer.evaluation.significance import compare_learners as compare_learners
     from ihomer.evaluation.single_label import SingleLabelMetrics as SingleLabelMetrics
     from ihomer.hierarchy import LabelHierarchy as LabelHierarchy
     from ihomer.single_label import SingleLabel as SingleLabel
     from learners import AutoHead as AutoHead
+    from learners import BaggingEnsemble as BaggingEnsemble
     from learners import BalancedRidgeClassifier as BalancedRidgeClassifier
     from learners import BernoulliNBClassifier as BernoulliNBClassifier
     from learners import ClassifierChain as ClassifierChain
+    from learners import ExtraTreesClassifier as ExtraTreesClassifier
     from learners import GaussianClassifier as GaussianClassifier
     from learners import GaussianNBClassifier as GaussianNBClassifier
     from learners import KNNClassifier as KNNClassifier
     from learners import LinearClassifier as LinearClassifier
     from learners import MajorityClassifier as MajorityClassifier
+    from learners import MLHATClassifier as MLHATClassifier
     from learners import NCMClassifier as NCMClassifier
     from learners import NoChangeClassifier as NoChangeClassifier
     from learners import RanPACClassifier as RanPACClassifier
@@ -80,6 +85,8 @@ if TYPE_CHECKING:
     from learners import RLSClassifier as RLSClassifier
     from learners import SLDAClassifier as SLDAClassifier
     from learners import TEENClassifier as TEENClassifier
+    from learners.array_style import ArrayLearner as ArrayLearner
+    from learners.partial_fit import from_partial_fit as from_partial_fit
     from learners.river_model import from_river as from_river
     from streams import KafkaSink as KafkaSink
     from streams import KafkaSource as KafkaSource
@@ -88,17 +95,22 @@ if TYPE_CHECKING:
     from streams.batch import Prediction as Prediction
     from streams.batch import Rows as Rows
     from streams.batch import Schema as Schema
+    from streams.multiflow import from_skmultiflow_stream as from_skmultiflow_stream
+    from streams.multiflow import to_skmultiflow_stream as to_skmultiflow_stream
     from streams.opening import open_sink as open_sink
     from streams.opening import open_source as open_source
+    from streams.river_dataset import to_river as to_river
     from streams.synthetic import SyntheticSource as SyntheticSource
     from streams.writing import write_events as write_events
 
 _WHERE = {
     "ADWIN": "drift",
     "ADWINBank": "drift",
+    "ArrayLearner": "learners.array_style",
     "AutoHead": "learners",
     "BalancedRidgeClassifier": "learners",
     "Batch": "streams.batch",
+    "BaggingEnsemble": "learners",
     "BernoulliNBClassifier": "learners",
     "CUSUM": "drift",
     "CUSUMBank": "drift",
@@ -112,6 +124,7 @@ _WHERE = {
     "ECDDBank": "drift",
     "EDDM": "drift",
     "EDDMBank": "drift",
+    "ExtraTreesClassifier": "learners",
     "FHDDM": "drift",
     "FHDDMBank": "drift",
     "GaussianClassifier": "learners",
@@ -121,6 +134,7 @@ _WHERE = {
     "HDDM_W": "drift",
     "HDDM_WBank": "drift",
     "IHOMERClassifier": "ihomer.classifier",
+    "IHOMEREnsemble": "ihomer.ensemble",
     "KNNClassifier": "learners",
     "KSWIN": "drift",
     "KSWINBank": "drift",
@@ -130,6 +144,7 @@ _WHERE = {
     "LabelDependencyDrift": "drift",
     "LabelHierarchy": "ihomer.hierarchy",
     "LinearClassifier": "learners",
+    "MLHATClassifier": "learners",
     "MMDDrift": "drift",
     "MajorityClassifier": "learners",
     "MultiLabelMetrics": "ihomer.evaluation.metrics",
@@ -161,12 +176,17 @@ _WHERE = {
     "evaluate": "ihomer.evaluation.prequential",
     "evaluate_continual": "ihomer.evaluation.continual",
     "evaluate_repeats": "ihomer.evaluation.repeats",
+    "from_partial_fit": "learners.partial_fit",
     "from_river": "learners.river_model",
+    "from_skmultiflow_stream": "streams.multiflow",
     "load": "ihomer.checkpoint",
     "open_sink": "streams.opening",
     "open_source": "streams.opening",
+    "river_metric": "ihomer.evaluation.river_metrics",
     "save": "ihomer.checkpoint",
     "score_alarms": "drift",
+    "to_river": "streams.river_dataset",
+    "to_skmultiflow_stream": "streams.multiflow",
     "trusting_pickle": "drift.pickled",
     "write_events": "streams.writing",
 }

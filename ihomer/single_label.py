@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from river import base
 
 from learners.base import Learner
+from learners.frames import like, records
 
 
-class SingleLabel(base.Classifier):
+class SingleLabel(base.MiniBatchClassifier):
     """A river classifier that gives each class a label of a multi-label learner.
 
     Parameters
@@ -74,3 +76,37 @@ class SingleLabel(base.Classifier):
         except NotImplementedError:
             return next((label for label, is_present in self.model.predict_one(x).items() if is_present), None)
         return max(proba, key=proba.__getitem__, default=None)
+
+    def learn_many(self, X: Any, y: Iterable[Any], w: NDArray[Any] | None = None) -> None:
+        """Learn a row after the other: a frame of pandas or polars or an array, the class of each row, and weights."""
+        rows = records(X)
+        weights = [1.0] * len(rows) if w is None else w
+        for x, label, weight in zip(rows, y, weights, strict=True):
+            self.learn_one(x, label, weight)
+
+    def predict_proba_many(self, X: Any) -> Any:
+        """Probabilities: a row for each of ``X``, of its kind and with its index, and a column for each class."""
+        names = self.model.schema_.label_names
+        present = np.asarray(self.model.predict_proba_many(X), np.float64)
+        if not names:
+            return like(X, present, names)
+        # Added up from the left, as for one event.
+        total = present.cumsum(1)[:, -1:]
+        proba = np.full(present.shape, 1 / len(names))
+        np.divide(present, total, out=proba, where=total > 0)
+        return like(X, proba, names)
+
+    def predict_many(self, X: Any) -> Any:
+        """The most probable class of each row, or None where there is none: a series with the index of ``X``, or an
+        array where that is one."""
+        names = np.array(self.model.schema_.label_names, object)
+        classes = np.full((len(X), 1), None, object)
+        if len(names):
+            try:
+                scores = np.asarray(self.predict_proba_many(X))
+            except NotImplementedError:
+                scores = np.asarray(self.model.predict_many(X))
+            is_answered = scores.any(axis=1)
+            classes[is_answered, 0] = names[scores.argmax(axis=1)[is_answered]]
+        answers = like(X, classes, ["class"])
+        return answers[:, 0] if isinstance(answers, np.ndarray) else answers["class"]

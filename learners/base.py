@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from river import base
 
 from learners.frames import like, records
-from streams.batch import UNDECIDED, Batch, Prediction, Rows, Schema
+from streams.batch import NOMINAL, UNDECIDED, Batch, Prediction, Rows, Schema
 
 State = dict[str, NDArray[Any]]
 """All that a learner has learned, as arrays."""
@@ -130,12 +130,16 @@ class Learner(base.MultiLabelClassifier, abc.ABC):
     # The river face.
 
     def learn_one(self, x: Mapping[Any, Any], y: Mapping[Any, bool | None], w: float = 1.0) -> None:
-        """Learn one event: feature to value, label to True, False or None (unknown), and its weight."""
+        """Learn one event: feature to value, label to True, False or None (unknown), and its weight.
+
+        An empty ``y`` teaches nothing, as a label left out is unknown.
+        """
         schema = self.schema_
         if not schema.sparse and schema.n_features > 2 * max(len(x), _FEW):
             schema.sparse = True
         weight = None if w == 1.0 else np.array([w], np.float64)
-        self._run(Batch.from_dicts([x], [y], schema=schema, weight=weight), True)
+        told = None if y == {} else y
+        self._run(Batch.from_dicts([x], [told], schema=schema, weight=weight), True)
 
     def predict_one(self, x: Mapping[Any, Any], **kwargs: Any) -> LabelSet:
         """Predicted labels of one event; a label that the learner does not hold reads False."""
@@ -155,14 +159,14 @@ class Learner(base.MultiLabelClassifier, abc.ABC):
             name: {False: 1.0 - p, True: p} for name, p in zip(self.schema_.label_names, map(float, row), strict=True)
         }
 
-    def learn_many(self, X: Any, Y: Any, w: NDArray[Any] | None = None) -> None:
+    def learn_many(self, X: Any, y: Any, w: NDArray[Any] | None = None) -> None:
         """Learn a row after the other.
 
         Parameters
         ----------
-        X, Y
+        X, y
             Frames of pandas or polars, or arrays of shapes (n, d) and (n, L), whose columns are named 0 to d - 1 and 0
-            to L - 1. NaN or None in ``X`` is missing and in ``Y`` unknown.
+            to L - 1. NaN or None in ``X`` is missing and in ``y`` unknown.
         w
             Shape (n,), positive; None: all 1.
 
@@ -171,7 +175,7 @@ class Learner(base.MultiLabelClassifier, abc.ABC):
         TypeError, ValueError
             They are of another kind or shape.
         """
-        self._run(Batch.from_dicts(records(X), records(Y), schema=self.schema_, weight=w), True)
+        self._run(Batch.from_dicts(records(X), records(y), schema=self.schema_, weight=w), True)
 
     def predict_many(self, X: Any) -> Any:
         """Predicted labels: a row of truth values for each of ``X``, of its kind and with its index, and a column for
@@ -221,7 +225,8 @@ def _agree(mine: Schema, theirs: Schema) -> bool:
     f, n = min(mine.n_features, theirs.n_features), min(mine.n_labels, theirs.n_labels)
     if mine.feature_names[:f] != theirs.feature_names[:f] or mine.label_names[:n] != theirs.label_names[:n]:
         return False
-    if any(a != b and UNDECIDED not in (a, b) for a, b in zip(mine.kinds[:f], theirs.kinds[:f], strict=True)):
+    kinds = zip(mine.kinds[:f], theirs.kinds[:f], strict=True)
+    if any(a != b and (UNDECIDED not in (a, b) or a == NOMINAL) for a, b in kinds):
         return False
     return all(
         names[: len(theirs.categories.get(column, ()))] == theirs.categories.get(column, [])[: len(names)]

@@ -332,6 +332,12 @@ class Batch:
         partly = Rows.from_lists(known) if (state == PARTIAL).any() else None
         return cls(schema, features, Rows.from_lists(present), state, partly, weight)
 
+    def _has_value(self, column: int) -> bool:
+        """Whether an event has a value of a feature."""
+        if isinstance(self.x, Rows):
+            return bool((self.x.indices == column).any())
+        return column < self.x.shape[1] and not np.isnan(self.x[:, column]).all()
+
     def aligned(self, schema: Schema, *, grow: bool = True) -> Batch:
         """The same events under another schema's column numbers.
 
@@ -347,6 +353,8 @@ class Batch:
         for column, to in enumerate(feature_to.tolist()):
             if to >= 0 and not grow and UNDECIDED not in (mine.kinds[column], schema.kinds[to]):
                 schema.decide(to, mine.kinds[column])
+            if to >= 0 and (mine.kinds[column], schema.kinds[to]) == (UNDECIDED, NOMINAL) and self._has_value(column):
+                schema.decide(to, NUMERIC)  # which is refused: values of an undecided column are numbers
         recoded = {}
         for column, names in mine.categories.items():
             to = int(feature_to[column])

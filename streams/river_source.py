@@ -19,22 +19,31 @@ class RiverSource:
     Parameters
     ----------
     dataset
-        Iterable again and again, each time with the same pairs. A target is a mapping of label to truth value, the
-        set or list of the labels present, a truth value (the one label ``y``), or a class, which is the one label that
-        the event has.
+        Iterable again and again, each time with the same pairs. A target is a mapping of label to truth value or None
+        (unknown), the set or list of the labels present, a truth value (the one label ``y``), a class, which is the one
+        label that the event has, or None where the event is unlabelled.
     labels
         Names of labels to declare beforehand, parted by commas or a sequence.
 
+    Raises
+    ------
+    ValueError
+        ``dataset`` says that it is one for regression.
+
     Notes
     -----
-    Strings are categories, other features numbers. A number that is not finite raises `DecodeError`: river has no raw
-    bytes to keep as a dead letter.
+    Strings are categories, other features numbers. A number that is not finite raises `DecodeError`, as does a target
+    that is a number with a fraction, or a label's that is neither 0 nor 1: river has no raw bytes to keep as a dead
+    letter.
     """
 
     def __init__(self, dataset: Iterable[tuple[Mapping[Any, Any], Any]], *, labels: str | Sequence[str] | None = None):
         names = [name.strip() for name in labels.split(",")] if isinstance(labels, str) else list(labels or ())
         self._dataset = dataset
         self._name = type(dataset).__name__.lower()
+        task = str(getattr(dataset, "task", ""))
+        if "regression" in task.lower():
+            raise ValueError(f"a data set must be one for classification, got {type(dataset).__name__}: {task.lower()}")
         self._schema = Schema(labels=names, sparse=bool(getattr(dataset, "sparse", False)))
         self._events: Iterator[tuple[Mapping[Any, Any], Any]] = iter(dataset)
         self._next = 0
@@ -117,11 +126,22 @@ def river_dataset(path: str) -> Any:
     raise ValueError(f"river:{path} must name a class such as river:datasets.Yeast, found none")
 
 
-def _labels(target: Any) -> Mapping[Any, bool | None] | Iterable[Any]:
+def _labels(target: Any) -> Mapping[Any, bool | None] | Iterable[Any] | None:
     if isinstance(target, Mapping):
-        return {name: None if value is None else bool(value) for name, value in target.items()}
-    if isinstance(target, (set, frozenset, list, tuple)):
+        return {name: _truth(name, value) for name, value in target.items()}
+    if target is None or isinstance(target, (set, frozenset, list, tuple)):
         return target
-    if isinstance(target, (bool, np.bool_)):
-        return {"y": bool(target)}
+    target = target.item() if isinstance(target, np.generic) else target
+    if isinstance(target, bool):
+        return {"y": target}
+    if isinstance(target, float) and not target.is_integer():
+        raise ValueError(f"a target must be a class, labels or a truth value, got {target!r}")
     return [target]
+
+
+def _truth(name: Any, value: Any) -> bool | None:
+    if value is None:
+        return None
+    if value not in (0, 1):
+        raise ValueError(f"label {name!r} must be True, False or None, got {value!r}")
+    return bool(value)

@@ -283,6 +283,19 @@ def test_a_schema_of_another_kind_is_refused():
             numeric.aligned(nominal.schema.copy(), grow=grow)
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("grow", [False, True])
+def test_numbers_of_an_undecided_column_are_no_categories(sparse, grow):
+    nominal = Batch.from_dicts([{"a": "x"}]).schema
+    values = Rows(np.array([0, 1]), np.array([0], np.int32), np.array([0.5], np.float32)) if sparse else None
+    x = values if sparse else np.array([[0.5]], np.float32)
+    some = Batch(Schema(["a"], sparse=sparse), x, Rows.empty(1), np.zeros(1, np.uint8))
+    with pytest.raises(ValueError, match="feature 'a' must stay nominal, got a numeric value"):
+        some.aligned(nominal.copy(), grow=grow)
+    none = Batch(Schema(["a"]), np.full((1, 1), np.nan, np.float32), Rows.empty(1), np.zeros(1, np.uint8))
+    assert np.isnan(none.aligned(nominal.copy(), grow=grow).x).all()
+
+
 def test_joined_predictions_are_as_wide_as_the_widest():
     first = Prediction(Rows.from_lists([[0]]), np.array([[0.7]], np.float32))
     second = Prediction(Rows.from_lists([[1], []]), np.array([[0.1, 0.9], [0.2, 0.3]], np.float32))

@@ -4,7 +4,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # As many processes as there are cores; the tests of a file stay in one.
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup
 
-.PHONY: demo test test-deep test-all bench kafka kafka-demo lint clean
+.PHONY: demo test test-deep test-all bench kafka kafka-demo interop-skmultiflow lint clean
 
 demo: .venv/compiled
 	$(BIN)/ihomer evaluate --data yeast --learner ihomer,linear --out demo-report
@@ -31,6 +31,29 @@ kafka: .venv/tests
 
 kafka-demo: .venv/tests
 	$(BIN)/python -m benchmarks.broker.demo
+
+# scikit-multiflow 0.5.3, of 2020, wants NumPy below 1.24 and so Python 3.11: it is given an environment of its own, and
+# its C files are generated anew for that Python. River asks for a later NumPy than it needs to run.
+PYTHON311 ?= python3.11
+MULTIFLOW := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ihomer/skmultiflow
+MULTIFLOW_PIP := $(MULTIFLOW)/bin/python -m pip install --quiet --disable-pip-version-check
+
+interop-skmultiflow: $(MULTIFLOW)/built
+	PYTHONDONTWRITEBYTECODE=1 NUMBA_CACHE_DIR=$(MULTIFLOW)/numba \
+	$(MULTIFLOW)/bin/python -m pytest -p no:cacheprovider tests/streams/test_skmultiflow.py
+
+$(MULTIFLOW)/built: constraints.txt
+	rm -rf $(MULTIFLOW)
+	$(PYTHON311) -m venv $(MULTIFLOW)
+	$(MULTIFLOW_PIP) "numpy<1.24" "cython<3" "setuptools<66" wheel
+	cd $(MULTIFLOW) && bin/python -m pip download --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	  --no-binary scikit-multiflow scikit-multiflow==0.5.3 && tar xf scikit-multiflow-0.5.3.tar.gz
+	cd $(MULTIFLOW)/scikit-multiflow-0.5.3 && ../bin/cython -3 src/skmultiflow/metrics/*.pyx
+	$(MULTIFLOW_PIP) --no-deps --no-build-isolation $(MULTIFLOW)/scikit-multiflow-0.5.3
+	$(MULTIFLOW_PIP) "numpy<1.24" "scikit-learn<1.2" "matplotlib<3.8" "scipy>=1.11" "pandas>=2.1,<3" "numba>=0.60" msgspec \
+	  narwhals platformdirs sortedcontainers typing-extensions pytest pytest-timeout pytest-xdist
+	$(MULTIFLOW_PIP) --no-deps $$(grep '^river==' constraints.txt)
+	touch $@
 
 lint: .venv/tests
 	$(BIN)/ruff check

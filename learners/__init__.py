@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from learners.array_style import ArrayLearner
     from learners.bagging import BaggingEnsemble
     from learners.base import LabelSet, Learner
     from learners.baselines import MajorityClassifier, NoChangeClassifier
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
     from learners.knn import KNNClassifier
     from learners.linear import LinearClassifier
     from learners.naive_bayes import BernoulliNBClassifier, GaussianNBClassifier
+    from learners.partial_fit import from_partial_fit
     from learners.trees.extra_trees import ExtraTreesClassifier
     from learners.trees.mlhat import MLHATClassifier
 
 __all__ = [
+    "ArrayLearner",
     "AutoHead",
     "BaggingEnsemble",
     "BalancedRidgeClassifier",
@@ -54,9 +57,11 @@ __all__ = [
     "SLDAClassifier",
     "SubPrototypeClassifier",
     "TEENClassifier",
+    "from_partial_fit",
 ]
 
 _MODULE_OF = {
+    "ArrayLearner": "learners.array_style",
     "AutoHead": "learners.heads.auto",
     "BaggingEnsemble": "learners.bagging",
     "BalancedRidgeClassifier": "learners.heads.ridge",
@@ -82,6 +87,7 @@ _MODULE_OF = {
     "SLDAClassifier": "learners.heads.slda",
     "SubPrototypeClassifier": "learners.heads.subprototypes",
     "TEENClassifier": "learners.heads.teen",
+    "from_partial_fit": "learners.partial_fit",
 }
 
 

@@ -273,7 +273,8 @@ class RiverClassifier(Learner):
 
     def _get_state(self) -> State:
         told = np.array([self._without_class, self._has_proba])
-        return {**to_arrays((self.model, self._model)), "born": np.array(list(self._born), np.int32), "told": told}
+        arrays = to_arrays((self.model, self._model), getattr(last_step(self._model), "packages", ()))
+        return {**arrays, "born": np.array(list(self._born), np.int32), "told": told}
 
     def _set_state(self, state: State) -> None:
         parameters, model = from_arrays(state)

@@ -22,6 +22,8 @@ _HOMES = {
     "KafkaSource": "topics.source",
     "LibsvmSource": "libsvm",
     "LinesSink": "files",
+    "MultiflowSource": "multiflow",
+    "MultiflowStream": "multiflow",
     "NumpySource": "numpy_archive",
     "Position": "source",
     "Prediction": "batch",
@@ -42,12 +44,14 @@ _HOMES = {
     "encode_predictions": "wire",
     "fetch": "registry",
     "find_dataset": "registry",
+    "from_skmultiflow_stream": "multiflow",
     "list_datasets": "registry",
     "open_sink": "opening",
     "open_source": "opening",
     "open_writer": "writing",
     "read_all": "memory",
     "shuffled": "memory",
+    "to_skmultiflow_stream": "multiflow",
     "write_events": "writing",
 }
 

@@ -24,6 +24,7 @@ from streams.extreme import ExtremeSource
 from streams.jsonl import JSONLinesSource
 from streams.libsvm import LibsvmSource
 from streams.memory import BatchSource
+from streams.multiflow import MultiflowSource, MultiflowStream
 from streams.numpy_archive import NumpySource
 from streams.river_source import RiverSource
 from streams.siblurry import ArrangedSource, SiBlurry
@@ -124,6 +125,7 @@ CASES = {
         "compressed": functools.partial(numpy_source, pack=np.savez_compressed),
     },
     BatchSource: {"": batch_source},
+    MultiflowSource: {"": lambda folder: lambda: MultiflowSource(MultiflowStream(batch_source(folder)()))},
     RiverSource: {"": lambda folder: lambda: RiverSource(Pairs())},
     ArrangedSource: {"": lambda folder: lambda: SiBlurry(sessions=3).stream((np.eye(N, 5), np.arange(N) % 4))},
     SyntheticSource: {"": lambda folder: lambda: SyntheticSource(events=N, sparse=0.3)},

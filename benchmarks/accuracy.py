@@ -119,7 +119,7 @@ def tables(result: Mapping[str, Any]) -> dict[str, str]:
     sets = _sets(result)
     if not sets:
         return {}
-    made = {}
+    made: dict[str, str] = {}
     known = published(SHOWN[0])
     if sets.keys() >= known.keys():
         made["means"] = _means(sets, list(known))
@@ -127,8 +127,8 @@ def tables(result: Mapping[str, Any]) -> dict[str, str]:
         made["ranks"], made["against"] = _ranks(compared), _against(compared)
     made.update({name: _metric(METRICS[name], sets) for name in SHOWN})
     made["speed"] = _speed(sets)
-    made["ends"] = _ends(result)
-    return made
+    ends = _ends(result)
+    return {**made, "ends": ends} if ends else made
 
 
 def pictures(result: Mapping[str, Any]) -> dict[str, Figure]:
@@ -260,15 +260,16 @@ def _metric(metric: Metric, sets: Sets) -> str:
 def _ends(result: Mapping[str, Any]) -> str:
     """The published method on the ends of streams, beside the published figures, which are over ends as well."""
     measured = [cell for cell in result["cells"] if cell["contestants"] and cell["group"] == "ends"]
+    if not measured:
+        return ""
+    paper = {key: {data: figures.get(PAPER) for data, figures in published(key).items()} for key in SHOWN}
+    shown = [key for key in SHOWN if any(value is not None for value in paper[key].values())]
     rows = []
     for cell in measured:
         (side,) = cell["contestants"]
-        data, row = cell["workload"], [cell["workload"], f"{side['events']:,}"]
-        for key in (key for key in SHOWN if published(key)[data].get(PAPER) is not None):
-            ours = side["quality"][key] if side["status"] == "ok" else None
-            row.append(f"{METRICS[key].text(ours)} / {METRICS[key].text(published(key)[data][PAPER])}")
-        rows.append(row)
-    shown = [key for key in SHOWN if measured and published(key)[measured[0]["workload"]].get(PAPER) is not None]
+        ours = side["quality"] if side["status"] == "ok" else {}
+        texts = (f"{METRICS[k].text(ours.get(k))} / {METRICS[k].text(paper[k][cell['workload']])}" for k in shown)
+        rows.append([cell["workload"], f"{side['events']:,}", *texts])
     note = (
         "The published method, ours / as published, on what comes from 50 events after the last restructuring on, which"
         " is what the published figures are over. Where a stream is restructured last decides what is scored, so these"

@@ -106,7 +106,7 @@ def result(names, quality, **failed):
     sides |= {
         name: {"name": name, "status": "failed", "reason": reason, "events": 0} for name, reason in failed.items()
     }
-    return {"cells": [{"workload": name, "contestants": list(sides.values())} for name in names]}
+    return {"cells": [{"group": "sets", "workload": name, "contestants": list(sides.values())} for name in names]}
 
 
 QUALITY = dict.fromkeys(SHOWN, 0.5) | {"hamming_loss": 0.05}
@@ -147,6 +147,20 @@ def test_the_best_of_a_row_is_marked_whoever_it_is():
     assert "| 0.5000 | 0.5976 | **0.6127** (MLBELS) | 0.6080 |" in made["micro_f1"]
     assert "| cal500 | **0.5000** |" in made["micro_f1"]
     assert "| yeast | **0.0500** |" in made["hamming_loss"]
+
+
+def test_ends_of_streams_stand_beside_the_published_figures():
+    found = result(["yeast"], QUALITY)
+    side = {"name": accuracy.PAPER, "status": "ok", "events": 567, "quality": QUALITY}
+    failed = {"name": accuracy.PAPER, "status": "failed", "reason": "oh", "events": 0}
+    found["cells"] += [
+        {"group": "ends", "workload": "flags", "contestants": [side]},
+        {"group": "ends", "workload": "yeast", "contestants": [failed]},
+    ]
+    rows = accuracy.tables(found)["ends"].splitlines()[-2:]
+    assert rows[0] == "| flags | 567 | 0.5000 / 0.6419 | 0.5000 / 0.5273 | 0.5000 / 0.0694 | 0.0500 / 0.3343 |"
+    assert rows[1].startswith("| yeast | 0 | – / 0.6080 |")
+    assert "ends" not in accuracy.tables(result(["yeast"], QUALITY))
 
 
 def test_a_learner_that_failed_is_named_with_its_reason():

@@ -82,7 +82,7 @@ def poll_for(seconds: float, *members: Member) -> None:
 def test_a_member_that_joins_takes_its_share_and_leaves_the_rest_in_place(
     new_topic: Callable[..., str], backend: str
 ) -> None:
-    url = f"{new_topic(PARTITIONS)}?{own_group(backend)}"
+    url = f"{new_topic(PARTITIONS)}?{own_group(backend, 30)}"
     first = Member(url)
     share_out([first])
     second = Member(url)

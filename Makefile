@@ -1,8 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-# As many processes as there are cores; the tests of a file stay in one, in the order of tests/conftest.py.
-PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder
+# As many processes as there are cores; the tests of a file stay in one.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup
 
 .PHONY: demo test test-deep test-all bench kafka kafka-demo interop-skmultiflow lint clean
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -55,6 +56,26 @@ FACTORS = 16
 """Ratios of variances that naive Bayes multiplies before it takes the logarithm: each is far from overflow."""
 
 
+class Scratch(NamedTuple):
+    """Room for what a leaf reckons about an event."""
+
+    squared: NDArray[np.float64]
+    ages: NDArray[np.int32]
+    distances: NDArray[np.float64]
+    known: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+
+@inner
+def new_scratch(tree: Tree, settings: Settings, n_labels: int) -> Scratch:
+    """Room for the leaves of a tree."""
+    n = settings.n_neighbors
+    return Scratch(
+        np.zeros(tree.windows.shape[1]), np.zeros(n, np.int32), np.zeros(n), np.zeros(n_labels),
+        np.zeros(tree.counts.shape[1] + 1),
+    )  # fmt: skip
+
+
 @inner
 def answer(
     tree: Tree,
@@ -71,6 +92,7 @@ def answer(
     sparse: bool,
     whole_of: NDArray[np.int32],
     n_met: int,
+    scratch: Scratch,
     proba: NDArray[np.float64],
     single: NDArray[np.float64],
     margins: NDArray[np.float64],
@@ -100,10 +122,14 @@ def answer(
         if record["n_sets"] <= 1:
             for label in range(n_labels):
                 proba[label] = tree.majority[node, label]
-        elif has_model and record["weight"] >= settings.cardinality and _disorder(tree, node) >= settings.entropy:
+        elif (
+            has_model
+            and record["weight"] >= settings.cardinality
+            and _disorder(tree, node, scratch.weights) >= settings.entropy
+        ):
             proba[:] = single[LINEAR]
         elif record["held"] > 0:
-            _ask_window(tree, node, settings, query, sparse, False, single[KNN])
+            _ask_window(tree, node, settings, query, sparse, False, scratch, single[KNN])
             for label in range(n_labels):
                 proba[label] = max(single[KNN, label], 0.0)
         return
@@ -111,7 +137,7 @@ def answer(
         for label in range(n_labels):
             single[MAJORITY, label] = min(tree.counts[node, label] / record["total"], 1.0)
     if record["held"] > 0:
-        _ask_window(tree, node, settings, query, sparse, True, single[KNN])
+        _ask_window(tree, node, settings, query, sparse, True, scratch, single[KNN])
     if settings.naive_bayes and tree.rows_of[node, TOTAL] >= 0:
         for label in range(n_labels):
             if seen[label] and tree.rows_of[node, LABELS + label] >= 0:
@@ -134,9 +160,8 @@ def answer(
 
 
 @inner
-def _disorder(tree: Tree, node: int) -> float:
+def _disorder(tree: Tree, node: int, weights: NDArray[np.float64]) -> float:
     """The entropy of a leaf's labels and of being without any."""
-    weights = np.zeros(tree.counts.shape[1] + 1)
     n = 0
     if tree.nodes[node]["empty"] > 0:
         weights[0] = tree.nodes[node]["empty"]
@@ -165,6 +190,7 @@ def _ask_window(
     query: NDArray[np.float32],
     sparse: bool,
     weigh: bool,
+    scratch: Scratch,
     proba: NDArray[np.float64],
 ) -> None:
     """Shares of the votes of the nearest events held, each 1 / distance; one at distance 0 silences the others.
@@ -173,7 +199,7 @@ def _ask_window(
     """
     record, size = tree.nodes[node], tree.windows.shape[1]
     held = record["held"]
-    squared = np.zeros(held)
+    squared, known = scratch.squared, scratch.known
     length = 0.0
     if sparse:
         for k in range(len(query)):
@@ -189,9 +215,9 @@ def _ask_window(
             total += value * (value - 2 * np.float64(query[tree.places[event, k]]))
         squared[age] = total if total > SAME * length else 0.0
     n = min(settings.n_neighbors, held)
-    ages, distances = np.zeros(n, np.int32), np.zeros(n)
-    nearest(squared, held, 0, ages, distances)
-    known = np.zeros(len(proba))
+    ages, distances = scratch.ages[:n], scratch.distances[:n]
+    nearest(squared[:held], held, 0, ages, distances)
+    known[:] = 0.0
     proba[:] = 0.0
     for k in range(n):
         distance = math.sqrt(distances[k])

@@ -19,7 +19,18 @@ from learners.trees.backgrounds import (
     start_background,
     take_loss,
 )
-from learners.trees.leaves import FINE, answer, drop_oldest, hold, judge, learn_linear, make_event, pin, unpin
+from learners.trees.leaves import (
+    FINE,
+    answer,
+    drop_oldest,
+    hold,
+    judge,
+    learn_linear,
+    make_event,
+    new_scratch,
+    pin,
+    unpin,
+)
 from learners.trees.nodes import (
     BRANCH,
     FREE_HELD,
@@ -180,7 +191,7 @@ def run(
     margins, lanes = np.zeros((n_voters, n_lanes)), np.zeros((n_voters, n_lanes), np.float32)
     error, mass = np.zeros(n_lanes, np.float32), np.zeros(n_lanes, np.float32)
     live, truth = np.zeros(n_labels), np.zeros(n_labels, np.uint8)
-    turns = np.ones(settings.n_models, np.int64)
+    turns, scratch = np.ones(settings.n_models, np.int64), new_scratch(tree, settings, n_labels)
     n_met = 0
     for i in range(1, n_inputs):
         n_met += moments[COUNT, i] > 0
@@ -217,7 +228,7 @@ def run(
         for v in range(n_leaves):
             answer(
                 tree, leaves[v], settings, seen, used, values, query, stream.dense[t], stream.inputs, cells, data,
-                sparse, stream.whole_of, n_met, answers[v], singles[v], margins[v], lanes[v],
+                sparse, stream.whole_of, n_met, scratch, answers[v], singles[v], margins[v], lanes[v],
             )  # fmt: skip
         _combine(tree, settings, seen, hosts, n_leaves, answers, proba[t])
 

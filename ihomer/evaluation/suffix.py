@@ -14,7 +14,7 @@ from ihomer.evaluation.metrics import MultiLabelMetrics
 from learners.base import Learner
 
 STRUCTURAL = ("split", "merge")
-"""Kinds of events that change which labels belong together."""
+"""Kinds of events that change which labels belong together; a tree's splits name a feature and no labels."""
 
 
 class Suffix:
@@ -61,7 +61,7 @@ class Suffix:
         for told in reversed(self.learner.events_):
             if told["event"] <= newest:
                 break
-            if told["kind"] in STRUCTURAL:
+            if told["kind"] in STRUCTURAL and "labels" in told:
                 self._scored[told["event"]] = MultiLabelMetrics(window=1)
         self._scored = dict(sorted(self._scored.items()))
         for change, metrics in self._scored.items():

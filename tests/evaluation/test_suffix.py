@@ -61,7 +61,11 @@ def test_without_a_restructuring_only_the_warm_up_is_left_out(stream):
 def test_a_change_with_too_little_after_it_does_not_count(stream):
     class Told:
         def __init__(self):
-            self.events_ = [{"event": 100, "kind": "split"}, {"event": 150, "kind": "hand-over"}]
+            self.events_ = [
+                {"event": 100, "kind": "split", "labels": [0, 1]},
+                {"event": 150, "kind": "hand-over", "labels": [0]},
+                {"event": 160, "kind": "split", "feature": "x0"},
+            ]
 
     told = Told()
     suffix, learner = Suffix(told), LinearClassifier()
@@ -69,7 +73,7 @@ def test_a_change_with_too_little_after_it_does_not_count(stream):
     for start in range(0, 400, 100):
         part = stream[start : start + 100]
         if start == 300:
-            told.events_.append({"event": 301, "kind": "merge"})
+            told.events_.append({"event": 301, "kind": "merge", "labels": [0, 1]})
         suffix.count(Arguments.of(part, learner.test_then_train(part)), np.arange(start + 1, start + 101))
     assert (suffix.start, suffix.metrics.n_scored) == (150, 250)
 

@@ -168,14 +168,18 @@ class ArrayLearner:
 
     def _of_classes(self, y: Any) -> tuple[Rows, NDArray[np.uint8], None]:
         """Labels of events of one class each."""
-        schema, names = self._schema, _plain(y)
+        import pandas as pd
+
+        schema = self._schema
+        place, found = pd.factorize(np.asarray(y, None if hasattr(y, "dtype") else object), use_na_sentinel=False)
+        names = _plain(found)
         if self._closed:
             strange = next((name for name in names if schema.find_label(name) < 0), None)
             if strange is not None:
                 raise ValueError(f"y must hold classes of {schema.label_names}, got {strange!r}")
-        columns = [schema.label_id(name) for name in names]
-        state = np.full(len(names), COMPLETE, np.uint8)
-        return Rows(np.arange(len(names) + 1), np.array(columns, np.int32)), state, None
+        columns = np.array([schema.label_id(name) for name in names], np.int32)
+        state = np.full(len(place), COMPLETE, np.uint8)
+        return Rows(np.arange(len(place) + 1), columns[place]), state, None
 
     def _of_labels(self, y: Any) -> tuple[Rows, NDArray[np.uint8], Rows | None]:
         """Labels of events of several each."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from river.active.base import ActiveLearningClassifier
 from drift.pickled import from_arrays, to_arrays, trusting_pickle
 from drift.river_detector import RiverDetector
 from learners.base import Learner, State
-from streams.batch import COMPLETE, PARTIAL, UNLABELLED, Batch, Prediction, Rows
+from streams.batch import COMPLETE, PARTIAL, UNLABELLED, Batch, Prediction, Rows, named_features
 
 Event = dict[Any, Any]
 
@@ -119,25 +119,7 @@ class RiverClassifier(Learner):
 
     def _events(self, batch: Batch) -> Iterator[Event]:
         """The features of each event by name."""
-        names, categories = self.schema_.feature_names, self.schema_.categories
-        ignored = self.schema_.ignored
-        for place in range(len(batch)):
-            cells: Iterable[tuple[int, float]]
-            if isinstance(batch.x, Rows):
-                assert batch.x.data is not None
-                low, high = batch.x.indptr[place : place + 2]
-                cells = zip(batch.x.indices[low:high].tolist(), batch.x.data[low:high].tolist(), strict=True)
-            else:
-                cells = enumerate(batch.x[place].tolist())
-            there = [(column, value) for column, value in cells if value == value]
-            if categories or ignored:
-                yield {
-                    names[column]: categories[column][int(value)] if column in categories else value
-                    for column, value in there
-                    if column not in ignored
-                }
-            else:
-                yield {names[column]: value for column, value in there}
+        return (named_features(self.schema_, batch.x, place) for place in range(len(batch)))
 
     @contextmanager
     def _telling_of_nominal_features(self) -> Iterator[None]:

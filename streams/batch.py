@@ -389,6 +389,27 @@ class Batch:
         )
 
 
+def named_features(schema: Schema, x: NDArray[np.float32] | Rows, row: int) -> dict[Name, Any]:
+    """The features of an event by name: those that are known and not ignored, categories by theirs; of sparse rows the
+    cells listed."""
+    cells: Iterable[tuple[int, float]]
+    if isinstance(x, Rows):
+        assert x.data is not None
+        low, high = x.indptr[row : row + 2]
+        cells = zip(x.indices[low:high].tolist(), x.data[low:high].tolist(), strict=True)
+    else:
+        cells = enumerate(x[row].tolist())
+    names, categories, ignored = schema.feature_names, schema.categories, schema.ignored
+    there = [(column, value) for column, value in cells if value == value]
+    if not categories and not ignored:
+        return {names[column]: value for column, value in there}
+    return {
+        names[column]: categories[column][int(value)] if column in categories else value
+        for column, value in there
+        if column not in ignored
+    }
+
+
 def _numbers(schema: Schema, keys: Keys, x: Mapping[Any, Any], grow: bool) -> NDArray[np.float32]:
     """The values of an event as the floats that stand for them in ``Batch.x``, NaN for those to be left out."""
     if keys.numeric:

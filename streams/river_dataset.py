@@ -9,9 +9,8 @@ from typing import Any
 
 from river.datasets import base
 
-from streams.batch import COMPLETE, UNLABELLED, Batch, Rows
+from streams.batch import COMPLETE, UNLABELLED, Batch, named_features
 from streams.opening import open_source
-from streams.schema import Schema
 from streams.source import DecodeError, Source
 from streams.text_source import OnError, RowKind
 
@@ -91,7 +90,7 @@ class SourceDataset(base.Dataset):
         return open_source(self._spec, **self._options)
 
     def _features(self, batch: Batch, row: int) -> dict[Any, Any]:
-        x = _features(batch.schema, batch.x, row)
+        x = named_features(batch.schema, batch.x, row)
         if self._payload is not None and batch.payload is not None:
             x[self._payload] = batch.payload[row]
         if self._time is not None and batch.time is not None:
@@ -177,18 +176,3 @@ def _last(batch: Batch, row: int) -> int:
     """The greatest number of a label of which the event says anything by name, -1 for none."""
     known = -1 if batch.known is None else int(batch.known.row(row).max(initial=-1))
     return max(known, int(batch.y.row(row).max(initial=-1)))
-
-
-def _features(schema: Schema, x: Any, row: int) -> dict[Any, Any]:
-    names, categories, ignored = schema.feature_names, schema.categories, schema.ignored
-    if isinstance(x, Rows):
-        assert x.data is not None
-        low, high = x.indptr[row : row + 2]
-        cells = zip(x.indices[low:high].tolist(), x.data[low:high].tolist(), strict=True)
-    else:
-        cells = zip(range(x.shape[1]), x[row].tolist(), strict=True)
-    there = {column: value for column, value in cells if value == value and column not in ignored}
-    return {
-        names[column]: categories[column][int(value)] if column in categories else value
-        for column, value in there.items()
-    }

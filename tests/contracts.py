@@ -315,7 +315,7 @@ def declared_labels_equal_discovered_ones(make):
 
 
 def a_late_label_does_no_harm(make):
-    n, late = 10_050, 10_000
+    n, late = 3_050, 3_000
     rng = np.random.default_rng(6)
     x = rng.normal(size=(n, 3)).astype(np.float32)
     truth = np.column_stack([x[:, 0] > 0, x[:, 1] > 0.5, np.arange(n) >= late])

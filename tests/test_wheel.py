@@ -48,16 +48,19 @@ def test_the_wheel_holds_the_four_rooms_and_their_files(wheel: Path) -> None:
         assert not missing
 
 
-def test_evaluate_runs_from_a_clean_environment_and_another_folder(wheel: Path, tmp_path: Path) -> None:
+# Where nothing is compiled yet, compiling iHOMER's loops takes minutes.
+@pytest.mark.parametrize("learner", ["linear", pytest.param("ihomer", marks=pytest.mark.slow)])
+def test_evaluate_runs_from_a_clean_environment_and_another_folder(wheel: Path, tmp_path: Path, learner: str) -> None:
     venv.create(tmp_path / "env", with_pip=True)
     python, elsewhere = tmp_path / "env" / "bin" / "python", tmp_path / "elsewhere"
     elsewhere.mkdir()
     constraints = ROOT / "constraints.txt"
     run(python, "-m", "pip", "install", "--quiet", "--constraint", constraints, wheel, cwd=elsewhere)
     command = [tmp_path / "env" / "bin" / "ihomer", "evaluate", "--data", "yeast", "--out", "report", "--quiet"]
-    run(*command, cwd=elsewhere)
+    run(*command, "--learner", learner, cwd=elsewhere)
+    run(python, "-c", "import ihomer; [getattr(ihomer, name) for name in ihomer.__all__]", cwd=elsewhere)
     runs = json.loads((elsewhere / "report" / "result.json").read_text())["runs"]
-    assert [run["learner"]["name"] for run in runs] == ["ihomer", "no-change", "majority"]
+    assert [run["learner"]["name"] for run in runs] == [learner, "no-change", "majority"]
     assert all(run["counts"]["scored"] == run["counts"]["read"] == 2417 for run in runs)
     assert runs[0]["metrics"]["micro_f1"] > max(run["metrics"]["micro_f1"] for run in runs[1:])
     assert (elsewhere / "report" / "curves.parquet").stat().st_size > 0

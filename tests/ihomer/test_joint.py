@@ -87,7 +87,7 @@ def test_likely_sets_equal_twin(short, tied, states):
 
 def test_rarest_set_makes_room_for_a_new_one():
     rng = np.random.default_rng(4)
-    rare = [sorted(rng.choice(np.arange(1, 30), rng.integers(1, 4), replace=False).tolist()) for _ in range(900)]
+    rare = [sorted(rng.choice(np.arange(1, 60), rng.integers(2, 4), replace=False).tolist()) for _ in range(560)]
     sets = [item for labels in rare for item in (labels, [0], [])]
     sets[498] = list(range(LONGEST + 1))
     events = admitted(sets)
@@ -98,7 +98,7 @@ def test_rarest_set_makes_room_for_a_new_one():
     state = joint.get_state()
     assert len(state["sets"]) == N_SETS
     assert state["sets"]["size"].max() == 3, f"a set of more than {LONGEST} labels is not kept"
-    assert np.sort(state["sets"]["count"])[-2:].tolist() == [900, 900]
+    assert np.sort(state["sets"]["count"])[-2:].tolist() == [560, 560]
 
 
 def admitted(sets):

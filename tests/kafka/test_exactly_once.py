@@ -141,15 +141,14 @@ def test_killed_members_lose_and_double_nothing(
     assert answers(sink) == expected["answers"]
 
 
-@pytest.mark.parametrize(("n_events", "seconds"), [(20_000, 15), pytest.param(200_000, 120, marks=pytest.mark.slow)])
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_members_that_come_and_go_lose_and_double_nothing(
     undisturbed: Callable[[int], dict[str, Any]],
     new_topic: Callable[..., str],
     tmp_path: Path,
-    n_events: int,
-    seconds: int,
 ) -> None:
+    n_events, seconds = 200_000, 120
     expected, sink = undisturbed(n_events), new_topic(PARTITIONS)
     chance = random.Random(3)
     running, state = members(expected, sink, tmp_path)

@@ -132,6 +132,7 @@ def test_wrong_classes_are_refused():
 # of 500 (100 draws). A tolerance is four standard errors of the difference between two simulations of that length.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n_classes", "n_draws", "donation", "seen", "spread", "present", "without"),
     [

@@ -22,6 +22,8 @@ SUITES = {
     "accuracy": "benchmarks.accuracy",
     "drift": "benchmarks.drift",
     "kafka": "benchmarks.kafka",
+    "memory": "benchmarks.memory",
+    "regression": "benchmarks.regression",
     "siblurry": "benchmarks.siblurry",
     "speed": "benchmarks.speed",
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from matplotlib import rc_context
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
@@ -66,7 +67,10 @@ def _parser() -> argparse.ArgumentParser:
         "--compare", type=Path, metavar="FILE", help="fail if anything is worse than in this result file"
     )
     parser.add_argument(
-        "--markdown", type=Path, metavar="FILE", help="fill the marked places of a page from the results"
+        "--markdown",
+        type=Path,
+        metavar="FILE",
+        help="fill the marked places of a page and redraw the pictures of its suites",
     )
     return parser
 
@@ -113,14 +117,13 @@ def run(options: argparse.Namespace, console: Console) -> int:
     page = [f"# {options.suite}", provenance(result)]
     page += [f"## {name}\n\n{text}" for name, text in tables(suite, result).items()]
     (folder / f"{options.suite}.md").write_text("\n\n".join(page) + "\n", encoding="utf-8")
-    for name, figure in getattr(suite, "pictures", lambda result: {})(result).items():
-        figure.savefig(folder / f"{options.suite}-{name}.svg", metadata={"Date": None})
+    draw(suite, result, folder)
     verdicts = Counter(target["verdict"] for cell in result["cells"] for target in cell["targets"])
     counts = "".join(f", {n} {verdict}" for verdict, n in sorted(verdicts.items()))
     print(f"{len(result['cells'])} of {len(every)} cells{counts}; {folder / options.suite}.json, .md")
     failures = [f"{cell['cell']}: {failure}" for cell in result["cells"] for failure in cell["failures"]]
     if old is not None:
-        failures += worse_than(old, result)
+        failures += worse_than(old, result, getattr(suite, "TOLERANCE", 0.0))
     for failure in failures:
         console.print(f"FAILED {failure}", style="bold red", markup=False, soft_wrap=True)
     return 1 if failures else 0
@@ -161,6 +164,14 @@ def tables(suite: ModuleType, result: Mapping[str, Any]) -> dict[str, str]:
     return dict(getattr(suite, "tables", common_tables)(result))
 
 
+def draw(suite: ModuleType, result: Mapping[str, Any], folder: Path) -> None:
+    """The suite's pictures of a result, where it has any, as ``SUITE-NAME.svg``."""
+    # The same result gives the same bytes.
+    with rc_context({"svg.hashsalt": "ihomer"}):
+        for name, figure in getattr(suite, "pictures", lambda result: {})(result).items():
+            figure.savefig(folder / f"{result['suite']}-{name}.svg", metadata={"Date": None})
+
+
 def header(suite: str, *, quick: bool) -> dict[str, Any]:
     """What all cells of a result file have in common."""
     versions = version_info() | {package: _version(package) for package in PEERS}
@@ -187,11 +198,12 @@ def code_digest() -> str:
 
 def _write_markdown(options: argparse.Namespace, console: Console) -> int:
     folder = options.out or RESULTS
+    results: dict[str, dict[str, Any]] = {}
 
     def tables_of(name: str) -> Mapping[str, str]:
         if name not in SUITES:
             raise ValueError(f"a benchmark must be of a suite among {sorted(SUITES)}, got {name!r}")
-        result = load(folder / f"{name}.json")
+        result = results.setdefault(name, load(folder / f"{name}.json"))
         return {**tables(import_module(SUITES[name]), result), "provenance": provenance(result)}
 
     try:
@@ -200,6 +212,8 @@ def _write_markdown(options: argparse.Namespace, console: Console) -> int:
     except (ValueError, FileNotFoundError) as error:
         console.print(f"error: {error}", style="red", markup=False)
         return 2
+    for name, result in results.items():
+        draw(import_module(SUITES[name]), result, folder)
     return 0
 
 

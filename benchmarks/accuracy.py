@@ -132,10 +132,42 @@ def tables(result: Mapping[str, Any]) -> dict[str, str]:
 
 
 def pictures(result: Mapping[str, Any]) -> dict[str, Figure]:
-    """The critical-difference diagram of micro-F1."""
+    """Every method's means, a panel a metric, and the critical-difference diagram of micro-F1."""
     sets = _sets(result)
     known = published(SHOWN[0])
-    return {"ranks": figure(_compared(sets, list(known))[SHOWN[0]])} if sets.keys() >= known.keys() else {}
+    if not sets.keys() >= known.keys():
+        return {}
+    return {"means": _dots(sets, list(known)), "ranks": figure(_compared(sets, list(known))[SHOWN[0]])}
+
+
+def _dots(sets: Sets, names: Sequence[str]) -> Figure:
+    """A dot a method and metric, the better the further right; ours are filled."""
+    from matplotlib.figure import Figure
+
+    means = _means_of(sets, names)
+    order = sorted(means, key=lambda name: means[name]["micro_f1"] or 0)
+    drawn = Figure(figsize=(12, 0.24 * len(order) + 1), layout="constrained")
+    panels = drawn.subplots(1, len(SHOWN), sharey=True)
+    for axes, key in zip(panels, SHOWN, strict=True):
+        for place, name in enumerate(order):
+            ours = name in LEARNERS
+            axes.plot(
+                means[name][key], place, "o", color=_OURS if ours else _THEIRS, fillstyle="full" if ours else "none"
+            )
+        axes.set_title(METRICS[key].title, fontsize=10)
+        axes.set_yticks(range(len(order)), order, fontsize=9)
+        axes.grid(axis="x", alpha=0.3)
+        axes.tick_params(axis="x", labelsize=8)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        if METRICS[key].better == "lower":
+            axes.invert_xaxis()
+    for text, name in zip(panels[0].get_yticklabels(), order, strict=True):
+        text.set(fontweight="bold" if name in LEARNERS else "normal", color=_OURS if name in LEARNERS else _TEXT)
+    return drawn
+
+
+_OURS, _THEIRS, _TEXT = "#0b62a4", "#8a8a8a", "#444444"
 
 
 Sets = Mapping[str, Mapping[str, Mapping[str, Any]]]
@@ -159,22 +191,27 @@ def _best(metric: Metric, figures: Mapping[str, float]) -> tuple[float, str]:
 
 def _means(sets: Sets, names: Sequence[str]) -> str:
     """Every method's means over the sets with published rows, the best micro-F1 first."""
+    means = _means_of(sets, names)
+    order = sorted(means, key=lambda name: -(means[name]["micro_f1"] or 0))
+    rows = [[_marked(name), *(METRICS[key].text(means[name][key]) for key in SHOWN)] for name in order]
+    header = ["method", *(METRICS[key].title for key in SHOWN)]
+    note = f"Means over the {len(names)} sets that have published rows: {', '.join(names)}."
+    return f"{note}\n\n{table(header, rows, texts=('method',))}"
+
+
+def _means_of(sets: Sets, names: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    """Method to metric to its mean over these sets: our learners, the published ones, and the best of these."""
     columns: dict[str, dict[str, list[float | None]]] = {}
     for key in SHOWN:
         figures = published(key)
         for learner in LEARNERS:
-            columns.setdefault(_marked(learner), {})[key] = [_score(sets, data, learner, key) for data in names]
+            columns.setdefault(learner, {})[key] = [_score(sets, data, learner, key) for data in names]
         for method in figures[names[0]]:
             if method != PAPER:
                 columns.setdefault(method, {})[key] = [figures[data][method] for data in names]
         best = [_best(METRICS[key], figures[data])[0] for data in names]
         columns.setdefault("best of the 17, chosen per set and metric", {})[key] = list(best)
-    means = {name: {key: _mean(values) for key, values in by.items()} for name, by in columns.items()}
-    order = sorted(means, key=lambda name: -(means[name]["micro_f1"] or 0))
-    rows = [[name, *(METRICS[key].text(means[name][key]) for key in SHOWN)] for name in order]
-    header = ["method", *(METRICS[key].title for key in SHOWN)]
-    note = f"Means over the {len(names)} sets that have published rows: {', '.join(names)}."
-    return f"{note}\n\n{table(header, rows, texts=('method',))}"
+    return {name: {key: _mean(values) for key, values in by.items()} for name, by in columns.items()}
 
 
 def _compared(sets: Sets, names: Sequence[str]) -> dict[str, Significance]:

@@ -157,9 +157,17 @@ def worse_than(old: Mapping[str, Any], new: Mapping[str, Any], tolerance: float 
     return found
 
 
+_FEWER_IS_BETTER = (
+    *("n_missed", "n_false_alarms", "false_alarms_per_10_000", "mean_delay", "median_delay"),
+    *("model_bytes", "growth"),
+)
+"""Metrics of the suites themselves; of all others that evaluation does not know, more is better."""
+
+
 def _loss(metric: str, before: float, after: float) -> float:
-    """How much worse ``after`` is; of metrics that evaluation does not know, more is better."""
-    return after - before if metric in METRICS and METRICS[metric].better == "lower" else before - after
+    """How much worse ``after`` is."""
+    lower = METRICS[metric].better == "lower" if metric in METRICS else metric in _FEWER_IS_BETTER
+    return after - before if lower else before - after
 
 
 def _reached(cell: Mapping[str, Any]) -> list[str]:

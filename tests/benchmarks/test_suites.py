@@ -132,7 +132,7 @@ def test_ranks_are_of_all_methods_and_those_that_print_alike_share_them():
     assert len({ranks[f"**{name}**"] for name in accuracy.LEARNERS}) == 1
     assert "| **linear** | 0.00 / 1.00 / 0.00 |" in made["against"]
     assert "| **ihomer** |" not in made["against"]
-    assert accuracy.pictures(result(thirteen, QUALITY)).keys() == {"ranks"}
+    assert accuracy.pictures(result(thirteen, QUALITY)).keys() == {"means", "ranks"}
 
 
 def test_a_learner_that_failed_somewhere_has_no_rank():

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from streams.schema import Name
 
 _KNOWN = ("format", "version", "kind", "learners", "source", "sinks", "counts")
+_WITHIN = ("reported", "told")
+"""What of a run's manifest is shown in a way of its own, and what only a run that goes on has a use for."""
+
 _MOST_LABELS = 12
 
 
@@ -49,7 +52,7 @@ def show(
     if path.is_dir():
         found = CheckpointStore(path).latest()
         if found is None:
-            raise UsageError(f"{file}: must be a checkpoint or a folder with one, got a folder without")
+            raise UsageError(f"{file}: must be a checkpoint or a folder with one, got {_instead(path)}")
         path, manifest, arrays = found
     else:
         manifest, arrays = read(path)
@@ -58,6 +61,12 @@ def show(
         print_json(contents)
     else:
         _draw(console(), contents)
+
+
+def _instead(folder: Path) -> str:
+    """What a folder without checkpoints holds: those of a topic are in a folder a partition."""
+    inner = sorted(one.name for one in folder.iterdir() if one.is_dir() and any(one.glob("checkpoint-*.ckpt")))
+    return f"a folder without; {', '.join(inner)} in it have some" if inner else "a folder without"
 
 
 def _contents(path: Path, manifest: Mapping[str, Any], arrays: Arrays, history: bool) -> dict[str, Any]:
@@ -118,7 +127,7 @@ def _draw(screen: Console, contents: Mapping[str, Any]) -> None:
     screen.print(
         Text(contents["file"], "bold"), Text(f"{contents.get('kind', 'checkpoint')}, {_size(contents['bytes'])}", "dim")
     )
-    table = plain_table("", "")
+    table = plain_table("what", "found")
     table.show_header = False
     kinds = [
         f"{schema[key]:,} {what}" for key, what in (("n_nominal", "nominal"), ("n_ignored", "ignored")) if schema[key]
@@ -137,9 +146,9 @@ def _draw(screen: Console, contents: Mapping[str, Any]) -> None:
         table.add_row("source", Text(f"{source.get('name')} at {_compact(source.get('position'))}"))
     for name, position in contents.get("sinks", {}).items():
         table.add_row("sink", Text(f"{name} at {_compact(position)}"))
-    shown = {*_KNOWN, "file", "bytes", "schema", "arrays"}
+    shown = {*_KNOWN, *_WITHIN, "file", "bytes", "schema", "arrays"}
     for name, value in contents.items():
-        if name not in shown:
+        if name not in shown and value not in (None, [], {}):
             table.add_row(Text(name), Text(_compact(value)))
     screen.print(table)
     for learner in contents["learners"]:

@@ -155,7 +155,7 @@ def _line(message: dict[str, Any]) -> str:
 def _body(message: dict[str, Any]) -> str:
     if message.get("dropped"):
         return "dropped"
-    if "reason" in message:
+    if "reason" in message and "kind" not in message:
         return f"dead letter at {message.get('source')}/{message.get('partition')}/{message.get('offset')}: " + str(
             message["reason"]
         )

@@ -71,6 +71,20 @@ def test_produce_run_and_tail(command: Command) -> None:
     assert [json.loads(line)["id"] for line in out.splitlines()] == ["yeast-298", "yeast-299"]
 
 
+def test_a_structural_event_is_no_dead_letter(command: Command) -> None:
+    produce(command, 600)
+    assert command(*RUN, "--learner", "ihomer", "--events-sink", "log:changes", "--checkpoint", "state")[0] == 0
+    told = command("tail", "log:changes", "-n", "1000")[1]
+    assert re.search(r"ihomer: split at event \d+ ", told)
+    assert "dead letter" not in told
+    code, out, err = command("show", "state")
+    assert (code, out) == (2, "")
+    assert "got a folder without; partition-0000, partition-0001 in it have some" in err
+    shown = command("show", "state/partition-0000")[1]
+    assert re.search(r"^ *schema  .*^ *source  .*^ *detectors  ", shown, re.DOTALL | re.MULTILINE)
+    assert "reported" not in shown
+
+
 def test_the_latest_of_all_partitions_are_shown(command: Command) -> None:
     produce(command, 40)
     lines = [line for p in range(2) for line in Path(f"events/partition-000{p}.jsonl").read_text().splitlines()]

@@ -20,7 +20,9 @@ __all__ = ["SUITES"]
 SUITES = {
     "ablation": "benchmarks.ablation",
     "accuracy": "benchmarks.accuracy",
+    "curves": "benchmarks.curves",
     "drift": "benchmarks.drift",
+    "extraction": "benchmarks.extraction",
     "kafka": "benchmarks.kafka",
     "memory": "benchmarks.memory",
     "regression": "benchmarks.regression",

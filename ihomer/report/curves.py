@@ -91,7 +91,7 @@ def panel(
     low, high = _limits([value for _, points in series for _, value in points])
     last = max(event for _, points in series for event, _ in points)
     with rc_context(SETTINGS):
-        figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72, layout="none")
+        figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72)
         FigureCanvasSVG(figure)
         axes = figure.add_axes((38 / WIDTH, 24 / HEIGHT, 1 - 54 / WIDTH, 1 - 34 / HEIGHT))
         axes.set_frame_on(False)

@@ -238,7 +238,7 @@ def figure(found: History) -> Figure:
     names = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in found.names]
     left = 12 + _CHARACTER * max(map(len, names), default=0) if found.is_named else 12
     inside, height = found.row_height * len(names), found.row_height * len(names) + 34
-    drawn = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, layout="none")
+    drawn = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)
     FigureCanvasSVG(drawn)
     axes = drawn.add_axes((left / WIDTH, 26 / height, 1 - (left + 24) / WIDTH, inside / height))
     axes.set_frame_on(False)

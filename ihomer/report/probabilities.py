@@ -63,7 +63,7 @@ def reliability(known: Sequence[Bins]) -> Markup:
 
     # Dots are lines of no length, which simplifying would remove.
     with rc_context(SETTINGS | {"path.simplify": False}):
-        drawn = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72, layout="none")
+        drawn = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72)
         FigureCanvasSVG(drawn)
         across = (_LEFT / WIDTH, 1 - (_LEFT + _RIGHT) / WIDTH)
         base = _BOTTOM + _COUNTS + _GAP

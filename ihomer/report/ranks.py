@@ -81,7 +81,7 @@ def _figure(found: Significance, styles: Mapping[str, str]) -> tuple[Figure, flo
     bars = _bars(found)
     first = _AXIS + 20 + _BAR * max((lane + 1 for lane, _, _ in bars), default=0)
     height = first + _LINE * (half - 1) + 10
-    drawn = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, layout="none")
+    drawn = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)
     FigureCanvasSVG(drawn)
     axes = drawn.add_axes((0, 0, 1, 1))
     axes.set_axis_off()

@@ -9,8 +9,14 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup, escape
 
-SETTINGS: Any = {"svg.fonttype": "none", "path.simplify": True, "path.simplify_threshold": 0.4}
-"""What matplotlib has to be told before it draws."""
+SETTINGS: Any = {
+    "svg.fonttype": "none",
+    "path.simplify": True,
+    "path.simplify_threshold": 0.4,
+    "figure.constrained_layout.use": False,
+    "figure.autolayout": False,
+}
+"""What matplotlib has to be told before it draws; axes stay where they are put."""
 
 _SPACE = "{http://www.w3.org/2000/svg}"
 

@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from drift.base import Detector
 from ihomer.cluster_learners import REPLACEMENTS, ClusterLearners
 from ihomer.decision import Decision, objective_of
 from ihomer.detectors import LOSS, AnyDetector, fresh, of_losses
@@ -18,8 +19,10 @@ from ihomer.experts import EXPERTS, USUAL, Experts, by_part, no_probabilities, r
 from ihomer.explanation import Explanation, LabelExplanation, Neighbour
 from ihomer.hierarchy import LabelHierarchy
 from ihomer.joint import LabelSetJoint, Likely
-from ihomer.stack import FEATURES, Evidence, Stack
+from ihomer.one_event import OneIHOMEREvent, parts_of
+from ihomer.stack import FEATURES, Evidence, Stack, log_losses
 from learners.base import Learner, State
+from learners.one_event import OneEvent, is_plain
 from streams.batch import Batch, Name, Prediction, Rows
 
 CHUNK = 64
@@ -167,6 +170,7 @@ class IHOMERClassifier(Learner):
         self._stack, self._joint = Stack(temporal), LabelSetJoint()
         self._decision = Decision(objective_of(optimise))
         self._detector = None if detector is None else fresh(detector, LOSS)
+        self._counts_right = self._detector is not None and of_losses(self._detector, np.zeros(1))[0] > 0
         self._n_taught, self._alarmed = 0, False
 
     @property
@@ -192,6 +196,7 @@ class IHOMERClassifier(Learner):
         """
         if self.mode == "paper":
             raise ValueError("mode must be 'default' for an explanation, got 'paper'")
+        self._one = None  # parts may make room
         batch = Batch.from_dicts([x], schema=self.schema_, grow=False)
         events = self._columns.admit(batch, self.schema_, False)
         cells, evidence = self._experts.look(batch, self.schema_, self._columns, events)
@@ -242,6 +247,33 @@ class IHOMERClassifier(Learner):
             answer.proba = answer.proba.to_dense(self.schema_.n_labels)
         return answer
 
+    def _one_event(self) -> OneEvent | None:
+        schema = self.schema_
+        if self.mode == "paper" or not len(self._columns) or not is_plain(schema) or not self._experts.is_ready(schema):
+            return None
+        joint = self._joint if self.joint else None
+        parts = parts_of(
+            schema, self._columns, self._experts, self._stack, joint, self._decision, self._hierarchy
+        )  # fmt: skip
+        return OneIHOMEREvent(schema, parts, self._learned)
+
+    def _learned(self, loss: float, labels: Rows | None, is_full: bool) -> None:
+        """What follows from a single event that the parts have learned: the loss of its answer, its labels, as columns,
+        where the hierarchy has yet to be told of them, and whether there must be more room for the next one."""
+        if is_full:
+            self._one = None
+        told = len(self.events_)
+        self._experts.grow_older(1)
+        self._watch_one(loss)
+        self._n_taught += 1
+        self._take_stock()
+        if labels is not None:
+            table = self._hierarchy.table
+            self._restructure(labels)
+            self._put_in_order(told)
+            if self._hierarchy.table is not table:
+                self._one = None
+
     def _answer(self, batch: Batch, learn: bool) -> Prediction:
         """The answers to the events of a chunk."""
         events = self._columns.admit(batch, self.schema_, learn)
@@ -254,18 +286,26 @@ class IHOMERClassifier(Learner):
         else:
             answer = self._combine(batch, events)
         if learn:
-            self._n_taught += int(np.count_nonzero(events.taught))
-            self._restructure(events)
-            if len(self.events_) > told + 1:  # what parts tell one after another, in the order of the stream
-                self.events_[told:] = sorted(self.events_[told:], key=lambda happened: int(happened["event"]))
+            taught = np.flatnonzero(events.taught)
+            self._n_taught += len(taught)
+            if len(taught) and self.mode != "paper":
+                self._take_stock()
+            self._restructure(Rows(events.present_start, events.present).take(taught))
+            self._put_in_order(told)
         return answer
+
+    def _put_in_order(self, told: int) -> None:
+        """Put what parts have told one after another since then in the order of the stream."""
+        if len(self.events_) > told + 1:
+            self.events_[told:] = sorted(self.events_[told:], key=lambda happened: int(happened["event"]))
 
     def _combine(self, batch: Batch, events: Events) -> Prediction:
         cells, evidence = self._experts.look(batch, self.schema_, self._columns, events)
         proba = self._stack.run(evidence, events, cells)
         likely = self._likely(proba, evidence, events, cells)
         chosen = self._decision.run(proba, likely, events, cells)
-        self._watch(proba, events, cells)
+        taught = np.flatnonzero(events.taught)
+        self._watch(log_losses(proba, events, cells)[taught])
         asked = Rows(*_cells_asked(cells, proba))
         return Prediction(chosen.renumbered(self._columns.labels), asked.renumbered(self._columns.labels))
 
@@ -274,21 +314,36 @@ class IHOMERClassifier(Learner):
             return Likely.none(len(events.taught))
         return self._joint.run(proba, np.ascontiguousarray(evidence.past[:, 0]), events, cells)
 
-    def _watch(self, proba: NDArray[np.float64], events: Events, cells: Cells) -> None:
-        """Tell the detector how well the answers were, and act on alarms at fixed numbers of events."""
-        taught = np.flatnonzero(events.taught)
-        if not len(taught):
-            return
+    def _watch(self, losses: NDArray[np.float64]) -> None:
+        """Tell the detector how well the answers were."""
         if self._detector is not None:
-            losses = _log_losses(proba, events, cells)[taught]
             for alarm in self._detector.update_many(of_losses(self._detector, losses)).tolist():
-                # Drifts are numbered as structural events are: by labelled events learned.
-                event = self._hierarchy.n_events + alarm + 1
-                self.events_.append({"event": event, "kind": "loss", "labels": [], **evidence_of(self._detector)})
-                self._alarmed = True
-        if (self._n_taught + len(taught)) % CHUNK:
+                self._note_alarm(alarm)
+
+    def _watch_one(self, loss: float) -> None:
+        """As `_watch`, for a single event."""
+        detector = self._detector
+        if isinstance(detector, Detector):
+            detector.update(1.0 - loss if self._counts_right else loss)
+            if detector.drift_detected:
+                self._note_alarm(0)
+        else:
+            self._watch(np.array([loss]))
+
+    def _note_alarm(self, place: int) -> None:
+        """Note an alarm of the detector at the event of that place among those being learned."""
+        assert self._detector is not None
+        # Drifts are numbered as structural events are: by labelled events learned.
+        event = self._n_taught + place + 1
+        self.events_.append({"event": event, "kind": "loss", "labels": [], **evidence_of(self._detector)})
+        self._alarmed = True
+
+    def _take_stock(self) -> None:
+        """Act on alarms and let shadows take over, after every `CHUNK` events learned."""
+        if self._n_taught % CHUNK:
             return
-        self._experts.count(len(self._columns))
+        if self._experts.count(len(self._columns)) or self._alarmed or self._experts.is_due:
+            self._one = None
         if self._experts.is_due or (self._alarmed and self._experts.has_shadow):
             self._experts.promote()
             self._stack.promote_shadow()
@@ -298,10 +353,9 @@ class IHOMERClassifier(Learner):
             self._joint.forget(1.0)
             self._alarmed = False
 
-    def _restructure(self, events: Events) -> None:
+    def _restructure(self, sets: Rows) -> None:
         """Tell the hierarchy the label sets, and note what it made of them."""
         told = len(self._hierarchy.events)
-        sets = Rows(events.present_start, events.present).take(np.flatnonzero(events.taught))
         was_tested = len(sets) == self._hierarchy.until_test
         self._hierarchy.update_many(sets)
         if len(self._hierarchy.events) > told:
@@ -355,19 +409,3 @@ def _cells_asked(cells, proba):
                 n += 1
         start[i + 1] = n
     return start, label[:n], value[:n]
-
-
-@njit(cache=True, nogil=True)
-def _log_losses(proba, events, cells):
-    """Log loss of each event, as a share of the largest there is: the mean over its asked cells of -log p of what was
-    true, p being at least 1e-6, divided by log 1e6."""
-    losses = np.zeros(len(events.taught))
-    for i in range(len(losses)):
-        n = 0
-        for cell in range(cells.start[i], cells.start[i + 1]):
-            if cells.asked[cell] and not np.isnan(cells.target[cell]):
-                p = proba[cell] if cells.target[cell] > 0 else 1.0 - proba[cell]
-                losses[i] -= np.log(max(p, 1e-6))
-                n += 1
-        losses[i] /= max(n, 1) * np.log(1e6)
-    return losses

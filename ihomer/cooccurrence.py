@@ -144,13 +144,14 @@ class CooccurrenceStore:
             group = np.zeros(self.n_labels, np.int32)
         start, made_room = 0, False
         while True:
-            start = _count(
-                self._keys, self._joint, self._occurrence, self._meta, self._growth, group,
-                rows.indptr, rows.indices, start, made_room,
-            )  # fmt: skip
+            start = count_pairs(self.arrays(), group, rows.indptr, rows.indices, start, made_room)
             if start == len(rows):
                 return
             made_room = self._make_room(len(rows.row(start)))
+
+    def arrays(self) -> tuple[Any, ...]:
+        """What is counted, as the kernel takes it."""
+        return self._keys, self._joint, self._occurrence, self._meta, self._growth
 
     def forget(self, labels: NDArray[np.int64]) -> None:
         """Set all counts that concern any of these labels to zero."""
@@ -251,8 +252,16 @@ def _fill(keys, joint, old_keys, old_joint):
 
 
 @njit(cache=True, nogil=True)
-def _count(keys, joint, occurrence, meta, growth, group, indptr, indices, start, may_refuse):
+def count_pairs(
+    arrays: tuple[Any, ...],
+    group: NDArray[np.int32],
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    start: int,
+    may_refuse: bool,
+) -> int:
     """Count events from ``start`` on; the first one for which the table has no room, or their number."""
+    keys, joint, occurrence, meta, growth = arrays
     n_pairs = meta["n_pairs"][0]
     scale = meta["scale"][0]
     room = int(_LOAD * keys.shape[0])

@@ -45,7 +45,7 @@ SHARED = np.dtype(
     ]
 )
 
-_MOST = 62
+MOST = 62
 """Labels considered for an event at most: sets of them are bits of one 64-bit number."""
 
 _CANDIDATE = 0.03
@@ -128,13 +128,17 @@ class Decision:
         likely
             From `ihomer.joint.LabelSetJoint`.
         """
-        n_labels = self._n_labels = max(self._n_labels, int(events.born[-1]))
+        room = int(np.minimum(np.diff(cells.start), MOST).sum())
+        start, chosen = np.zeros(len(cells.start), np.int64), np.zeros(room, np.int32)
+        decide(self.arrays(int(events.born[-1])), proba, *likely, events, cells, start, chosen)
+        return Rows(start, chosen[: start[-1]])
+
+    def arrays(self, n_labels: int) -> tuple[NDArray[Any], ...]:
+        """What is learned, with room for so many labels, as the kernel takes it."""
+        n_labels = self._n_labels = max(self._n_labels, n_labels)
         self._labels = with_room(self._labels, n_labels)
         self._place = with_room(self._place, n_labels, -1)
-        room = int(np.minimum(np.diff(cells.start), _MOST).sum())
-        start, chosen = np.zeros(len(cells.start), np.int64), np.zeros(room, np.int32)
-        _decide(self._objective, self._labels, self._shared, self._place, proba, *likely, events, cells, start, chosen)
-        return Rows(start, chosen[: start[-1]])
+        return self._objective, self._labels, self._shared, self._place
 
     def get_state(self) -> dict[str, NDArray[Any]]:
         """The counts behind F and D."""
@@ -148,12 +152,12 @@ class Decision:
 
 @njit(cache=True, nogil=True)
 def _candidates(proba, cells, i, candidate):
-    """List the cells asked with p > .03, in order, the most probable ``_MOST`` of them; return their number."""
+    """List the cells asked with p > .03, in order, the most probable ``MOST`` of them; return their number."""
     n, least = 0, -1
     for cell in range(cells.start[i], cells.start[i + 1]):
         if not cells.asked[cell] or proba[cell] <= _CANDIDATE:
             continue
-        if n < _MOST:
+        if n < MOST:
             candidate[n] = cell
             n += 1
             continue
@@ -261,13 +265,25 @@ def _count(mask):
 
 
 @njit(cache=True, nogil=True)
-def _decide(objective, labels, shared, place, proba, mass, size, members, events, cells, start, chosen):
+def decide(
+    arrays: tuple[NDArray[Any], ...],
+    proba: NDArray[Any],
+    mass: NDArray[np.float64],
+    size: NDArray[np.int64],
+    members: NDArray[np.int32],
+    events: Events,
+    cells: Cells,
+    start: NDArray[np.int64],
+    chosen: NDArray[np.int32],
+) -> None:
+    """Write the answers of `Decision`."""
+    objective, labels, shared, place = arrays
     present, answered, best_of = labels["present"], labels["answered"], labels["best"]
     all_learned, all_present, all_answered = shared["learned"], shared["present"], shared["answered"]
     right, positive = shared["right"][0], shared["positive"][0]
-    candidate, order = np.zeros(_MOST, np.int64), np.zeros(_MOST, np.int64)
-    room = np.zeros((4, _MOST))
-    ratio, products = np.zeros((_N_NODES, _MOST)), np.zeros(_N_NODES)
+    candidate, order = np.empty(MOST, np.int64), np.empty(MOST, np.int64)
+    room = np.empty((4, MOST))
+    ratio, products = np.empty((_N_NODES, MOST)), np.empty(_N_NODES)
     masks, sizes = np.zeros(N_PASSED + 1, np.int64), np.zeros(N_PASSED + 1, np.int64)
     for i in range(len(events.state)):
         n_labels = events.born[i]

@@ -31,6 +31,13 @@ class Events(NamedTuple):
     born: NDArray[np.int64]
     taught: NDArray[np.bool_]
 
+    @classmethod
+    def room(cls, n_labels: int) -> Events:
+        """Room for one event of which any of so many labels may be known."""
+        start, columns = np.zeros(2, np.int64), np.zeros(n_labels, np.int32)
+        state, taught = np.zeros(1, np.uint8), np.zeros(1, np.bool_)
+        return cls(start, columns, state, start.copy(), columns.copy(), np.ones(1), np.full(2, n_labels), taught)
+
 
 class Cells(NamedTuple):
     """Pairs of events and labels that are looked at.
@@ -70,28 +77,32 @@ class Columns:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def admit(self, batch: Batch, schema: Schema, learn: bool) -> Events:
-        """The labels of a batch, which are those of ``schema``; labels that it brings are born if ``learn``."""
-        n = len(batch)
+    def of(self, schema: Schema) -> NDArray[np.int32]:
+        """The column of each label of a schema, -1 for one that is not born."""
         if schema.n_labels > len(self._column_of):
             spare = np.full(schema.n_labels - len(self._column_of), -1, np.int32)
             self._column_of = np.concatenate([self._column_of, spare])
+        return self._column_of
+
+    def admit(self, batch: Batch, schema: Schema, learn: bool) -> Events:
+        """The labels of a batch, which are those of ``schema``; labels that it brings are born if ``learn``."""
+        n, column_of = len(batch), self.of(schema)
         born = np.full(n + 1, len(self.labels), np.int64)
-        cells = np.flatnonzero(self._column_of[batch.y.indices] < 0)
+        cells = np.flatnonzero(column_of[batch.y.indices] < 0)
         if learn and len(cells):
             labels, first = np.unique(batch.y.indices[cells], return_index=True)
             event = np.searchsorted(batch.y.indptr, cells[first], side="right") - 1
             names = [schema.label_names[label] for label in labels]
             order = sorted(range(len(labels)), key=lambda i: (event[i], type(names[i]).__name__, str(names[i])))
             born += np.searchsorted(np.sort(event), np.arange(n + 1))
-            self._column_of[labels[order]] = np.arange(len(self.labels), len(self.labels) + len(labels))
+            column_of[labels[order]] = np.arange(len(self.labels), len(self.labels) + len(labels))
             self.labels = np.concatenate([self.labels, labels[order].astype(np.int32)])
-        present = batch.y.renumbered(self._column_of)
+        present = batch.y.renumbered(column_of)
         state = np.array(batch.label_state, np.uint8)
         known = Rows.empty(n)
         if batch.known is not None:
             state[(state == PARTIAL) & (np.diff(batch.known.indptr) == 0)] = UNLABELLED
-            known = batch.known.renumbered(self._column_of)
+            known = batch.known.renumbered(column_of)
         weight = np.ones(n) if batch.weight is None else np.ascontiguousarray(batch.weight, np.float64)
         taught = learn & (state != UNLABELLED)
         return Events(present.indptr, present.indices, state, known.indptr, known.indices, weight, born, taught)
@@ -169,16 +180,16 @@ class SharedRows:
         assert cells.data is not None
         room = (d + 1) * n + len(cells.indices)
         indices, values = np.empty(room, np.int32), np.empty(room, np.float32)
-        indptr = _shared_rows(
+        indptr = shared_rows(
             encoded.dense, encoded.inputs, cells.indptr, cells.indices, cells.data, encoded.sparse, taught,
-            self.inputs.moments, self._length, indices, values,
+            self.arrays(schema), indices, values,
         )  # fmt: skip
-        indices = indices[: indptr[-1]]
-        if len(self._places):
-            # Inputs known when this was loaded have their places; later ones follow the places then in use.
-            held = indices < len(self._places)
-            indices = np.where(held, self._places[np.where(held, indices, 0)], indices + self._shift).astype(np.int32)
-        return Rows(indptr, indices, values[: indptr[-1]])
+        return Rows(indptr, indices[: indptr[-1]], values[: indptr[-1]])
+
+    def arrays(self, schema: Schema) -> tuple[Any, ...]:
+        """What is learned, with room for the inputs of a schema, as the kernel takes it."""
+        self.inputs.grow(schema)
+        return self.inputs.moments, self._length, self._places, self._shift
 
     def get_state(self, schema: Schema) -> dict[str, NDArray[Any]]:
         """The moments in the order of the schema's inputs, and the places of these."""
@@ -206,7 +217,20 @@ class SharedRows:
 
 
 @njit(cache=True, nogil=True)
-def _shared_rows(dense, inputs, start, cells, data, sparse, taught, moments, length, indices, values):
+def shared_rows(
+    dense: NDArray[np.float32],
+    inputs: NDArray[np.int32],
+    start: NDArray[np.int64],
+    cells: NDArray[np.int32],
+    data: NDArray[np.float32],
+    sparse: bool,
+    taught: NDArray[np.bool_],
+    arrays: tuple[Any, ...],
+    indices: NDArray[np.int32],
+    values: NDArray[np.float32],
+) -> NDArray[np.int64]:
+    """Write the rows of `SharedRows`, and return where each starts."""
+    moments, length, places, shift = arrays
     n = dense.shape[0]
     indptr = np.zeros(n + 1, np.int64)
     for i in range(n):
@@ -234,5 +258,10 @@ def _shared_rows(dense, inputs, start, cells, data, sparse, taught, moments, len
             factor = np.float32(1.0 / np.sqrt(scale))
             for k in range(low + 1, low + m):
                 values[k] *= factor
+        if len(places):
+            # Inputs known when this was loaded have their places; later ones follow the places then in use.
+            for k in range(low, low + m):
+                at = indices[k]
+                indices[k] = places[at] if at < len(places) else at + shift
         indptr[i + 1] = low + m
     return indptr

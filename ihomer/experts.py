@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from ihomer.events import Cells, Columns, Events, SharedRows
@@ -26,7 +27,7 @@ EXPERTS = ("ridge", "logistic", "neighbours", "score-neighbours", "trees")
 USUAL = EXPERTS[:4]
 """What it listens to unless told otherwise."""
 
-_SHARPNESS, _SCORE_SHARPNESS = 16.0, 8.0
+SHARPNESS, SCORE_SHARPNESS = 16.0, 8.0
 _K, _SCORE_K = 30, 20
 
 _SURE = 3e-4
@@ -83,10 +84,10 @@ class Experts:
         ridge = self.ridge.run(rows, self.rows.n, events, cells)
         votes = score_votes = logistic = local = shadow_ridge = shadow_logistic = trees = _ABSENT
         if "neighbours" in self.names:
-            votes = self.labels.vote(near, cells, _SHARPNESS)
+            votes = self.labels.vote(near, cells, SHARPNESS)
         if "score-neighbours" in self.names:
             near = self.nearest_scores.run(score_rows(cells, ridge), int(events.born[-1]), events.taught)
-            score_votes = self.labels.vote(near, cells, _SCORE_SHARPNESS)
+            score_votes = self.labels.vote(near, cells, SCORE_SHARPNESS)
         few = self.are_few
         learn = bool(events.taught.any())
         if "logistic" in self.names and few:
@@ -94,16 +95,22 @@ class Experts:
         if self.local is not None:
             local = _logits(self.local, batch, learn, columns, cells)
         if "trees" in self.names:
-            trees = _shares(self.trees, batch, learn, columns, cells).astype(np.float32)
+            trees = _shares(self.trees, batch, learn, columns, cells)
         if self.has_shadow:
             shadow_ridge = self.shadow_ridge.run(rows, self.rows.n, events, cells)
             if "logistic" in self.names and few:
                 shadow_logistic = _logits(self.shadow_logistic, batch, learn, columns, cells)
-            self._age += int(np.count_nonzero(events.taught))
+            self.grow_older(int(np.count_nonzero(events.taught)))
         past = self.past.run(events, cells)
         if "ridge" not in self.names:
             ridge = shadow_ridge = _ABSENT
         return cells, Evidence(past, ridge, logistic, votes, score_votes, local, shadow_ridge, shadow_logistic, trees)
+
+    def is_ready(self, schema: Schema) -> bool:
+        """Whether `arrays` can be had: there are no experts but the usual ones, and these know the schema's columns."""
+        linear = [self.logistic, self.shadow_logistic] if self.has_shadow else [self.logistic]
+        silent = "logistic" not in self.names or not self.are_few
+        return self.local is None and "trees" not in self.names and (silent or all(e.holds(schema) for e in linear))
 
     def voters(
         self, batch: Batch, schema: Schema, events: Events
@@ -113,15 +120,22 @@ class Experts:
         near = self.nearest.run(batch, schema, rows, self.rows.n, events.taught)
         found = near.event[0] >= 0
         event, similarity = near.event[0][found], near.similarity[0][found]
-        vote = self.labels.weights(event) * np.exp(_SHARPNESS * (similarity - similarity.max(initial=-1)))
+        vote = self.labels.weights(event) * np.exp(SHARPNESS * (similarity - similarity.max(initial=-1)))
         share = vote / max(vote.sum(), 1e-300)
         told = zip(event.tolist(), similarity.tolist(), share.tolist(), strict=True)
         return [(one, frozenset(self.labels.present(one[0]).tolist())) for one in told]
 
-    def count(self, n_labels: int) -> None:
-        """Take notice of the number of labels born; once they are many the logistic expert is given up."""
-        if self.are_few and n_labels > self.limit:
-            self.are_few, self.logistic, self.shadow_logistic = False, LinearClassifier(), LinearClassifier()
+    def count(self, n_labels: int) -> bool:
+        """Take notice of the number of labels born; True if they are many now, and the logistic expert is given up."""
+        if not self.are_few or n_labels <= self.limit:
+            return False
+        self.are_few, self.logistic, self.shadow_logistic = False, LinearClassifier(), LinearClassifier()
+        return True
+
+    def grow_older(self, n: int) -> None:
+        """Take notice of so many events that the shadows, if any, have learned."""
+        if self.has_shadow:
+            self._age += n
 
     @property
     def is_due(self) -> bool:
@@ -198,21 +212,43 @@ def no_probabilities(learner: Learner) -> TypeError:
 
 def _logits(learner: Learner, batch: Batch, learn: bool, columns: Columns, cells: Cells) -> NDArray[np.float32]:
     """What a learner says of each cell, before it learns the event."""
-    p = _shares(learner, batch, learn, columns, cells).clip(_SURE, 1 - _SURE)
-    return np.asarray(np.log(p / (1 - p)), np.float32)
+    said = np.empty(len(cells.label), np.float32)
+    write_logits(_proba(learner, batch, learn, columns), columns.labels, cells, said)
+    return said
 
 
-def _shares(learner: Learner, batch: Batch, learn: bool, columns: Columns, cells: Cells) -> NDArray[np.float64]:
-    """The probability that a learner gives each cell, before it learns the event; 0 where it does not know a label."""
-    said = run_learner(learner, batch, learn)
-    labels = columns.labels[cells.label]
-    if said.proba is None:
+def _shares(learner: Learner, batch: Batch, learn: bool, columns: Columns, cells: Cells) -> NDArray[np.float32]:
+    """The probability that a learner gives each cell, before it learns the event."""
+    said = np.empty(len(cells.label), np.float32)
+    _write_shares(_proba(learner, batch, learn, columns), columns.labels, cells, said)
+    return said
+
+
+def _proba(learner: Learner, batch: Batch, learn: bool, columns: Columns) -> NDArray[np.floating]:
+    """The probabilities that a learner gives, before it learns the events; it may know fewer labels."""
+    proba = run_learner(learner, batch, learn).proba
+    if proba is None:
         raise no_probabilities(learner)
-    dense = said.proba
-    if isinstance(dense, Rows):
-        dense = dense.to_dense(int(columns.labels.max(initial=-1)) + 1)
-    p = np.zeros(len(labels))
-    held = labels < dense.shape[1]
-    event = np.repeat(np.arange(len(said)), np.diff(cells.start))
-    p[held] = dense[event[held], labels[held]]
-    return p
+    return proba.to_dense(int(columns.labels.max(initial=-1)) + 1) if isinstance(proba, Rows) else proba
+
+
+@njit(cache=True, nogil=True)
+def _write_shares(proba, labels, cells, shares):
+    """Write the probability of each cell; 0 where a label is not known."""
+    for i in range(len(cells.start) - 1):
+        for cell in range(cells.start[i], cells.start[i + 1]):
+            label = labels[cells.label[cell]]
+            shares[cell] = proba[i, label] if label < proba.shape[1] else 0.0
+
+
+@njit(cache=True, nogil=True)
+def write_logits(
+    proba: NDArray[np.floating], labels: NDArray[np.int32], cells: Cells, logits: NDArray[np.float32]
+) -> None:
+    """Write the logit of what a learner says of each cell; a label that it does not know is unlikely."""
+    for i in range(len(cells.start) - 1):
+        for cell in range(cells.start[i], cells.start[i + 1]):
+            label = labels[cells.label[cell]]
+            p = np.float64(proba[i, label]) if label < proba.shape[1] else 0.0
+            p = min(max(p, _SURE), 1.0 - _SURE)
+            logits[cell] = np.log(p / (1.0 - p))

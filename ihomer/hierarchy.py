@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from ihomer.cooccurrence import CooccurrenceStore
+from ihomer.cooccurrence import CooccurrenceStore, count_pairs
 from ihomer.label_tree import COLD, UNBORN, LabelTree
 from ihomer.moves import moves
 from ihomer.partition import Similarities, distances, halve
@@ -217,6 +218,16 @@ class LabelHierarchy:
         """Events until the next structural test, at least 1; it is made after the last of them. Until then no label
         changes its cluster, and those that are born go to the cold bucket (paper mode: to the largest leaf)."""
         return int(self._meta["next_test"][0]) - self.n_events
+
+    @property
+    def table(self) -> NDArray[np.int64]:
+        """The table of label pairs: another array whenever it was rebuilt."""
+        table: NDArray[np.int64] = self.counts.arrays()[0]
+        return table
+
+    def arrays(self) -> tuple[Any, ...]:
+        """What the next event is counted in by `count_labels`, in default mode."""
+        return self._meta, self.counts.arrays(), np.zeros(len(self._born), np.int32)
 
     @property
     def clusters(self) -> list[list[int]]:
@@ -511,6 +522,16 @@ class LabelHierarchy:
         when = self.n_events if event is None else event
         node = int(self._tree.nodes["id"][row])
         self.events.append({"event": when, "kind": kind, "node": node, "labels": numbers, **told})
+
+
+@njit(cache=True, nogil=True)
+def count_labels(arrays: tuple[Any, ...], start: NDArray[np.int64], labels: NDArray[np.int32]) -> bool:
+    """Count the labels of a single event, all of them met before; False, and nothing is done, where a test is due after
+    it or the table of pairs is full."""
+    meta, counts, group = arrays
+    if counts[3]["events"][0] + 1 == meta["next_test"][0]:
+        return False
+    return count_pairs(counts, group, start, labels, 0, False) > 0
 
 
 def _drawn(node: Mapping[str, Any], head: str, rest: str) -> list[str]:

@@ -136,17 +136,18 @@ class LabelSetJoint:
         prior_logit
             Of each cell, the logit of the label's prior: the first feature of `ihomer.temporal.LabelPast`.
         """
-        n_labels = self._n_labels = max(self._n_labels, int(events.born[-1]))
+        likely = Likely.none(len(events.state))
+        likely_sets(self.arrays(int(events.born[-1])), proba, prior_logit, events, cells, *likely)
+        return likely
+
+    def arrays(self, n_labels: int) -> tuple[NDArray[Any], ...]:
+        """What is learned, with room for so many labels, as the kernel takes it."""
+        n_labels = self._n_labels = max(self._n_labels, n_labels)
         self._support = with_room(self._support, n_labels)
         self._first = with_room(self._first, n_labels + 1, -1)
         if n_labels > len(self._evidence):
             self._evidence = np.full(len(self._support), -np.inf)
-        likely = Likely.none(len(events.state))
-        _joint(
-            self._sets, self._shared, self._first, self._support, self._evidence,
-            proba, prior_logit, events, cells, *likely,
-        )  # fmt: skip
-        return likely
+        return self._sets, self._shared, self._first, self._support, self._evidence
 
     def forget(self, share: float) -> None:
         """Give up a ``share``, from 0 to 1, of what was learned: how often sets came, the mixture, the novelty."""
@@ -288,10 +289,21 @@ def _tilt(n_seen, score, part):
 
 
 @njit(cache=True, nogil=True)
-def _joint(sets, shared, first, support, evidence, proba, prior_logit, events, cells, mass, size, members):
+def likely_sets(
+    arrays: tuple[NDArray[Any], ...],
+    proba: NDArray[Any],
+    prior_logit: NDArray[np.float32],
+    events: Events,
+    cells: Cells,
+    mass: NDArray[np.float64],
+    size: NDArray[np.int64],
+    members: NDArray[np.int32],
+) -> None:
+    """Write the fields of `Likely`, 0 before."""
+    sets, shared, first, support, evidence = arrays
     mixture, novelties, learned = shared["mixture"][0], shared["novelty"], shared["learned"]
-    looked, score = np.zeros(N_SETS, np.int64), np.zeros(N_SETS)
-    part, norm, share = np.zeros((N_SETS, 4)), np.zeros(4), np.zeros(4)
+    looked, score = np.empty(N_SETS, np.int64), np.empty(N_SETS)
+    part, norm, share = np.empty((N_SETS, 4)), np.zeros(4), np.zeros(4)
     best, most = np.zeros(N_PASSED, np.int64), np.zeros(N_PASSED)
     for i in range(len(events.state)):
         low, high = cells.start[i], cells.start[i + 1]

@@ -29,8 +29,6 @@ class LabelWindow:
 
     Attributes
     ----------
-    stored
-        Events taught so far. The next one has this number.
     records
         `RECORD` of event number e in place e mod ``len(records)``, which is a power of two.
     labels
@@ -63,24 +61,34 @@ class LabelWindow:
         if size < 1:
             raise ValueError(f"size must be at least 1, got {size}")
         self.size = size
-        self.stored = 0
         self.records = np.zeros(1, RECORD)
         self.labels = np.zeros(1, np.int32)
-        self._end = 0
+        # Events taught, and where the labels of the next one start.
+        self._marks = np.zeros(2, np.int64)
         self._tally = np.zeros((0, 2))
+
+    @property
+    def stored(self) -> int:
+        """Events taught so far. The next one has this number."""
+        return int(self._marks[0])
 
     def take(self, events: Events) -> None:
         """Hold the labels of the taught events; those of the last ``size`` events before them can still be read."""
-        oldest = max(0, self.stored - self.size)
-        first = self._start(oldest)
-        self.records = _with_room(self.records, oldest, self.stored, int(np.count_nonzero(events.taught)))
-        self.labels = _with_room(self.labels, first, self._end, len(events.present) + len(events.known))
-        self._tally = with_room(self._tally, int(events.born[-1]))
-        self.stored, self._end = _take(events, self.stored, self._end, self.records, self.labels)
+        n_cells = len(events.present) + len(events.known)
+        self.arrays(int(np.count_nonzero(events.taught)), n_cells, int(events.born[-1]))
+        take_labels(events, self._marks, self.records, self.labels)
+
+    def arrays(self, n_events: int, n_cells: int, n_labels: int) -> tuple[NDArray[Any], ...]:
+        """What is held, as kernels take it, with room for more events, which have so many cells, and so many labels."""
+        oldest, end = max(0, self.stored - self.size), int(self._marks[1])
+        self.labels = _with_room(self.labels, self._start(oldest), end, n_cells)
+        self.records = _with_room(self.records, oldest, self.stored, n_events)
+        self._tally = with_room(self._tally, n_labels)
+        return self._marks, self.records, self.labels, self._tally
 
     def _start(self, event: int) -> int:
         """Where the labels of an event start; of the next one, where they will."""
-        return self._end if event == self.stored else int(self.records["start"][event % len(self.records)])
+        return int(self._marks[1] if event == self.stored else self.records["start"][event % len(self.records)])
 
     def present(self, event: int) -> NDArray[np.int32]:
         """The labels that an event has which is held."""
@@ -100,7 +108,7 @@ class LabelWindow:
         """
         votes = np.zeros(len(cells.label), np.float32)
         self._tally = with_room(self._tally, int(cells.label.max(initial=-1)) + 1)
-        _vote(neighbours, cells, sharpness, self.records, self.labels, self._tally, votes)
+        count_votes(neighbours, cells, sharpness, self.records, self.labels, self._tally, votes)
         return votes
 
     def get_state(self) -> dict[str, NDArray[Any]]:
@@ -109,13 +117,13 @@ class LabelWindow:
         records = self.records[held % len(self.records)]
         first = self._start(int(self.stored - len(held)))
         records["start"] -= first
-        labels = self.labels[np.arange(first, self._end) % len(self.labels)]
+        labels = self.labels[np.arange(first, self._marks[1]) % len(self.labels)]
         return {"records": records, "labels": labels, "stored": np.array([self.stored])}
 
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take over what ``get_state`` gave."""
         records, labels = state["records"], state["labels"]
-        self.stored, self._end = int(state["stored"][0]), len(labels)
+        self._marks = np.array([state["stored"][0], len(labels)])
         held = np.arange(self.stored - len(records), self.stored)
         self.records = _with_room(np.zeros(1, RECORD), 0, 0, len(records))
         self.records[held % len(self.records)] = records
@@ -135,7 +143,20 @@ def _with_room(ring: NDArray[Any], first: int, end: int, n_more: int) -> NDArray
 
 
 @njit(cache=True, nogil=True)
-def _take(events, stored, end, records, labels):
+def has_room(
+    marks: NDArray[np.int64], records: NDArray[np.void], labels: NDArray[np.int32], size: int, n_cells: int
+) -> bool:
+    """Whether there is room for one event more, of so many cells, beside the last ``size``."""
+    stored, end = marks[0], marks[1]
+    oldest = max(0, stored - size)
+    first = records["start"][oldest & (len(records) - 1)] if oldest < stored else end
+    return bool(stored - oldest < len(records) and end - first + n_cells <= len(labels))
+
+
+@njit(cache=True, nogil=True)
+def take_labels(events: Events, marks: NDArray[np.int64], records: NDArray[np.void], labels: NDArray[np.int32]) -> None:
+    """Hold the labels of the taught events, for which there is room."""
+    stored, end = marks[0], marks[1]
     for i in range(len(events.taught)):
         if not events.taught[i]:
             continue
@@ -155,12 +176,20 @@ def _take(events, stored, end, records, labels):
                     end += 1
             records["n_known"][record] = end - known
         stored += 1
-    return stored, end
+    marks[0], marks[1] = stored, end
 
 
 @njit(cache=True, nogil=True)
-def _vote(neighbours, cells, sharpness, records, labels, tally, votes):
-    """Write the votes; ``tally`` is 0 before and after."""
+def count_votes(
+    neighbours: Neighbours,
+    cells: Cells,
+    sharpness: float,
+    records: NDArray[np.void],
+    labels: NDArray[np.int32],
+    tally: NDArray[np.float64],
+    votes: NDArray[np.float32],
+) -> None:
+    """Write the votes, which are 0 before; ``tally`` is 0 before and after."""
     in_records, in_labels = len(records) - 1, len(labels) - 1
     event, similarity = neighbours.event, neighbours.similarity
     for i in range(event.shape[0]):

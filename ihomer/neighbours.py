@@ -36,6 +36,11 @@ class Neighbours(NamedTuple):
     event: NDArray[np.int64]
     similarity: NDArray[np.float32]
 
+    @classmethod
+    def none(cls, n: int, k: int) -> Neighbours:
+        """No neighbours at all."""
+        return cls(np.full((n, k), -1), np.zeros((n, k), np.float32))
+
 
 class NearestRows:
     """The last ``size`` taught rows, and the ``k`` of them that are nearest to another row by the cosine.
@@ -88,9 +93,14 @@ class NearestRows:
         if not 1 <= widest <= WIDEST_INPUTS:
             raise ValueError(f"widest must be from 1 to {WIDEST_INPUTS}, got {widest}")
         self.size, self.k, self.widest = size, k, widest
-        self.stored = 0
+        self._stored = np.zeros(1, np.int64)
         self._held = np.zeros((0, 0), np.float32)
         self._width = 0
+
+    @property
+    def stored(self) -> int:
+        """Rows taught so far."""
+        return int(self._stored[0])
 
     def run(self, rows: Rows, n_columns: int, taught: NDArray[np.bool_]) -> Neighbours:
         """Neighbours of every row among the taught rows before it; column numbers are below ``n_columns``.
@@ -98,27 +108,33 @@ class NearestRows:
         Columns with a number below 0 do not count. Values are finite.
         """
         self._width = max(self._width, min(n_columns, self.widest))
-        event = np.full((len(rows), self.k), -1, np.int64)
-        similarity = np.zeros(event.shape, np.float32)
+        event, similarity = found = Neighbours.none(len(rows), self.k)
         for low in range(0, len(rows), CHUNK):
             part = slice(low, low + CHUNK)
             self._look_up(rows[part] if len(rows) > CHUNK else rows, taught[part], event[part], similarity[part])
-        return Neighbours(event, similarity)
+        return found
 
     def _look_up(
         self, rows: Rows, taught: NDArray[np.bool_], event: NDArray[np.int64], similarity: NDArray[np.float32]
     ) -> None:
         # Rows of the chunk itself stand in the window ahead; each event looks only at those before it.
-        before, self.stored = self.stored, self.stored + int(np.count_nonzero(taught))
-        self._make_room()
+        before = self.stored
+        self._stored += np.count_nonzero(taught)
+        self._make_room(self.stored)
         units = np.zeros((len(rows), self._width), np.float32)
         _take_units(rows.indptr, rows.indices, rows.data, taught, before, self.size, self.widest, units, self._held)
         held = self._held[: min(self.stored, self.size + CHUNK), : self._width]
         _select(units @ held.T, taught, before, self.size, event, similarity)
 
-    def _make_room(self) -> None:
+    def arrays(self, n_columns: int) -> tuple[Any, ...]:
+        """What is held, with room for a row more, as `look_up` takes it."""
+        self._width = max(self._width, min(n_columns, self.widest))
+        self._make_room(self.stored + 1)
+        return self._held, self._stored, self._width, self.size, self.widest
+
+    def _make_room(self, stored: int) -> None:
         rows, columns = self._held.shape
-        needed = min(self.stored, self.size + CHUNK)
+        needed = min(stored, self.size + CHUNK)
         if needed <= rows and self._width <= columns:
             return
         if needed > rows:
@@ -137,9 +153,9 @@ class NearestRows:
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take over what ``get_state`` gave."""
         rows = state["rows"]
-        self.stored, self._width = int(state["stored"][0]), rows.shape[1]
+        self._stored, self._width = state["stored"].copy(), rows.shape[1]
         self._held = np.zeros((0, 0), np.float32)
-        self._make_room()
+        self._make_room(self.stored)
         self._held[np.arange(self.stored - len(rows), self.stored) % (self.size + CHUNK)] = rows
 
 
@@ -170,6 +186,7 @@ class NearestEvents:
         self.size, self.k = size, k
         self._dense, self._sparse = self._windows()
         self._is_sparse = False
+        # Events taught, and the first of those held, once rows are sparse; before, the dense window counts them.
         self._stored = self._first = 0
 
     def _windows(self) -> tuple[NearestRows, SparseWindow]:
@@ -182,10 +199,10 @@ class NearestEvents:
         ``batch`` has the columns of ``schema``; ``rows`` and ``n_places`` are what `SharedRows` makes of it.
         """
         self._turn_sparse(schema)
-        stored, self._stored = self._stored - self._first, self._stored + int(np.count_nonzero(taught))
         if not self._is_sparse:
             # Place 0 is the intercept.
             return self._dense.run(Rows(rows.indptr, rows.indices - 1, rows.data), n_places - 1, taught)
+        stored, self._stored = self._stored - self._first, self._stored + int(np.count_nonzero(taught))
         slots, distances = self._sparse.search(schema, batch, taught, stored)
         before = stored + np.cumsum(taught) - taught
         oldest = np.maximum(before - self.size, 0)[:, None]
@@ -193,16 +210,21 @@ class NearestEvents:
         similarity = 1 - distances * distances / 2
         return Neighbours(np.where(slots < 0, -1, event), np.where(slots < 0, 0, similarity).astype(np.float32))
 
+    def arrays(self, n_places: int) -> tuple[Any, ...]:
+        """The dense rows held, with room for one more, as `look_up` takes them."""
+        return self._dense.arrays(n_places - 1)
+
     def _turn_sparse(self, schema: Schema) -> None:
         if schema.sparse and not self._is_sparse:
-            self._dense, self._is_sparse, self._first = self._windows()[0], True, self._stored
+            self._stored = self._first = self._dense.stored
+            self._dense, self._is_sparse = self._windows()[0], True
 
     def get_state(self, schema: Schema) -> dict[str, NDArray[Any]]:
         """The rows held, the oldest first, and what sparse ones are weighed by, in the order of the schema's inputs."""
         self._turn_sparse(schema)
         return {
             "rows": self._dense.get_state()["rows"],
-            "stored": np.array([self._stored]),
+            "stored": np.array([self._stored if self._is_sparse else self._dense.stored]),
             **self._sparse.get_state(schema, self._stored - self._first if self._is_sparse else 0),
         }
 
@@ -223,6 +245,47 @@ def score_rows(cells: Cells, scores: NDArray[np.float32]) -> Rows:
     Cells that are not asked count nothing: that they are listed tells what an event's labels are.
     """
     return Rows(cells.start, cells.label, np.where(cells.asked, scores, np.float32(0)))
+
+
+@njit(cache=True, nogil=True)
+def has_room_for_one(arrays: tuple[Any, ...]) -> bool:
+    """Whether there is room for one row more."""
+    held, stored, _, size, _ = arrays
+    return bool(min(stored[0] + 1, size + CHUNK) <= len(held))
+
+
+@njit(cache=True, nogil=True)
+def look_up(
+    arrays: tuple[Any, ...],
+    start: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    values: NDArray[np.float32],
+    taught: NDArray[np.bool_],
+    is_known: bool,
+    neighbours: Neighbours,
+) -> None:
+    """Write the neighbours of a single event, unless they are known, and keep its row if it is taught."""
+    held, stored, width, size, widest = arrays
+    event, similarity = neighbours
+    before = stored[0]
+    units = np.zeros((1, width), np.float32)
+    _take_units(start, indices, values, taught, before, size, widest, units, held)
+    if not is_known:
+        event[:], similarity[:] = -1, 0.0
+        products = np.empty((1, min(before, size + CHUNK)), np.float32)
+        _multiply(units[0], held, products[0])
+        _select(products, taught, before, size, event, similarity)
+    stored[0] += taught[0]
+
+
+# All sums of some of the terms are whole numbers that float32 can hold, so any order gives the same.
+@njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc", "contract"})
+def _multiply(unit, held, products):
+    for row in range(len(products)):
+        total = np.float32(0.0)
+        for column in range(len(unit)):
+            total += unit[column] * held[row, column]
+        products[row] = total
 
 
 @njit(cache=True, nogil=True)

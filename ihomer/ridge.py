@@ -54,13 +54,16 @@ class RidgeExpert:
 
     def run(self, rows: Rows, n_inputs: int, events: Events, cells: Cells) -> NDArray[np.float32]:
         """The score of each cell, that of an event taken before it is learned."""
-        self._grow(max(min(n_inputs, WIDEST + 1), self._width), int(events.born[-1]))
         scores = np.empty(len(cells.label), np.float32)
-        _ridge(
-            self._inverse, self._waiting, self._gains, self._n_waiting, self._sums, self._width,
-            rows.indptr, rows.indices, rows.data, events, cells, scores,
-        )  # fmt: skip
+        arrays = self.arrays(n_inputs, int(events.born[-1]))
+        assert rows.data is not None
+        ridge_scores(arrays, rows.indptr, rows.indices, rows.data, events, cells, scores)
         return scores
+
+    def arrays(self, n_inputs: int, n_labels: int) -> tuple[Any, ...]:
+        """What is learned, with room for so many inputs and labels, as the kernel takes it."""
+        self._grow(max(min(n_inputs, WIDEST + 1), self._width), n_labels)
+        return self._inverse, self._waiting, self._gains, self._n_waiting, self._sums, self._width
 
     def _grow(self, width: int, n_labels: int) -> None:
         held = len(self._inverse)
@@ -136,7 +139,17 @@ def _score(k, sums):
 
 
 @njit(cache=True, nogil=True)
-def _ridge(inverse, waiting, gains, n_waiting, sums, width, start, indices, values, events, cells, scores):
+def ridge_scores(
+    arrays: tuple[Any, ...],
+    start: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    values: NDArray[np.float32],
+    events: Events,
+    cells: Cells,
+    scores: NDArray[np.float32],
+) -> None:
+    """Write the scores of `RidgeExpert`; rows are those of ``start``, ``indices`` and ``values``."""
+    inverse, waiting, gains, n_waiting, sums, width = arrays
     room = inverse.shape[1]
     x, k = np.zeros(room), np.zeros(room)
     place = np.zeros(width, np.int64)

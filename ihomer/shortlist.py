@@ -77,7 +77,9 @@ class Shortlist:
             if number < least:
                 raise ValueError(f"{name} must be at least {least}, got {number}")
         self.limit, self.n_frequent, self.n_negatives = limit, n_frequent, n_negatives
-        self._n_labels = self._n_taught = 0
+        self._n_labels = 0
+        # Events taught, and how many labels the last one had.
+        self._marks = np.zeros(2, np.int64)
         self._counts = np.zeros(0)
         self._frequent = np.full(n_frequent, -1, np.int32)
         self._previous = np.zeros(0, np.int32)
@@ -85,23 +87,26 @@ class Shortlist:
 
     def run(self, events: Events, neighbours: Neighbours, window: LabelWindow) -> Cells:
         """The cells of every event; ``window`` has taken the events in."""
-        n_labels = int(events.born[-1])
+        longest = int(np.diff(events.present_start).max(initial=0))
+        arrays = self.arrays(longest, int(events.born[-1]))
+        return Cells(*list_cells(events, neighbours.event, window.records, window.labels, arrays))
+
+    def arrays(self, longest: int, n_labels: int) -> tuple[Any, ...]:
+        """What is known, with room for so many labels, ``longest`` of them in one event, as the kernel takes it."""
+        self._n_labels = max(self._n_labels, n_labels)
         self._counts, self._notes = with_room(self._counts, n_labels), with_room(self._notes, n_labels)
-        cells, previous, n_taught = _list(
-            events, neighbours.event, window.records, window.labels, self.limit, self.n_negatives,
-            self._n_taught, self._previous, self._counts, self._frequent, self._notes,
+        self._previous = with_room(self._previous, longest)
+        return (
+            self.limit, self.n_negatives, self._marks, self._previous, self._counts, self._frequent, self._notes,
         )  # fmt: skip
-        if n_taught > self._n_taught:
-            self._n_labels, self._n_taught, self._previous = n_labels, n_taught, previous.copy()
-        return Cells(*cells)
 
     def get_state(self) -> dict[str, NDArray[Any]]:
         """Counts, the most frequent labels, those of the last event, and how many events were taught."""
         return {
             "counts": self._counts[: self._n_labels].copy(),
             "frequent": self._frequent.copy(),
-            "previous": self._previous.copy(),
-            "n_taught": np.array([self._n_taught]),
+            "previous": self._previous[: self._marks[1]].copy(),
+            "n_taught": self._marks[:1].copy(),
         }
 
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
@@ -109,14 +114,22 @@ class Shortlist:
         self._counts, self._frequent, self._previous = (
             state[name].copy() for name in ("counts", "frequent", "previous")
         )
-        self._n_labels, self._n_taught = len(self._counts), int(state["n_taught"][0])
+        self._n_labels = len(self._counts)
+        self._marks = np.array([state["n_taught"][0], len(self._previous)])
         self._notes = np.zeros(0, np.uint8)
 
 
 @njit(cache=True, nogil=True)
-def _list(events, neighbours, records, window_labels, limit, n_negatives, n_taught, previous, counts, frequent, notes):
-    """The fields of `Cells`, the labels of the last event, and the number taught; ``notes`` are 0 before and after."""
-    n = len(events.taught)
+def list_cells(
+    events: Events,
+    neighbours: NDArray[np.int64],
+    records: NDArray[np.void],
+    window_labels: NDArray[np.int32],
+    arrays: tuple[Any, ...],
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32], NDArray[np.bool_]]:
+    """The fields of `Cells`; ``last`` holds the labels of the event taught last, ``notes`` are 0 before and after."""
+    limit, n_negatives, marks, last, counts, frequent, notes = arrays
+    n, n_taught, previous = len(events.taught), marks[0], last[: marks[1]]
     room = _room(events, neighbours, records, limit, n_negatives, previous, frequent)
     start = np.zeros(n + 1, np.int64)
     label, target, asked = np.empty(room, np.int32), np.empty(room, np.float32), np.empty(room, np.bool_)
@@ -172,8 +185,11 @@ def _list(events, neighbours, records, window_labels, limit, n_negatives, n_taug
             _count(own, n_taught, counts, frequent)
             n_taught += 1
             previous = own
+    if n_taught > marks[0]:
+        last[: len(previous)] = previous
+        marks[0], marks[1] = n_taught, len(previous)
     used = start[n]
-    return (start, label[:used], target[:used], asked[:used]), previous, n_taught
+    return start, label[:used], target[:used], asked[:used]
 
 
 @njit(cache=True, nogil=True)

@@ -121,13 +121,17 @@ class Stack:
         """
         proba = np.empty(len(cells.label))
         if len(proba):
-            self._see_to(evidence.columns(self.temporal))
-            self._grow(int(events.born[-1]))
-            _stack(
-                self._columns, self._shared, self._gradient, self._curvature, self._own, self._covariance,
-                self._positives, self._taught, evidence, events, cells, proba,
-            )  # fmt: skip
+            stack(self.arrays(evidence, int(events.born[-1])), evidence, events, cells, proba)
         return proba
+
+    def arrays(self, evidence: Evidence, n_labels: int) -> tuple[NDArray[Any], ...]:
+        """What is learned, as the kernel takes it: for what there is of the evidence, with room for so many labels."""
+        self._see_to(evidence.columns(self.temporal))
+        self._grow(n_labels)
+        return (
+            self._columns, self._shared, self._gradient, self._curvature, self._own, self._covariance,
+            self._positives, self._taught,
+        )  # fmt: skip
 
     def contributions(self, evidence: Evidence, cells: Cells) -> NDArray[np.float64]:
         """What each feature adds to the logit of each cell: (w + d_label) z, a column each of `FEATURES`."""
@@ -331,9 +335,11 @@ def _learn_own(own, covariance, z, sharp, error, spread):
 
 
 @njit(cache=True, nogil=True)
-def _stack(
-    columns, shared, gradient, curvature, own, covariance, positives, taught, evidence, events, cells, proba
-):  # fmt: skip
+def stack(
+    arrays: tuple[NDArray[Any], ...], evidence: Evidence, events: Events, cells: Cells, proba: NDArray[np.float64]
+) -> None:
+    """Write the probabilities of `Stack`."""
+    columns, shared, gradient, curvature, own, covariance, positives, taught = arrays
     k = len(columns)
     widest = 0
     for i in range(len(events.state)):
@@ -384,3 +390,19 @@ def _stack(
             for j in range(k):
                 shared[j] += _clip(gradient[j], -_STEP, _STEP)
                 gradient[j] = 0.0
+
+
+@njit(cache=True, nogil=True)
+def log_losses(proba: NDArray[np.float64], events: Events, cells: Cells) -> NDArray[np.float64]:
+    """Log loss of each event, as a share of the largest there is: the mean over its asked cells of -log p of what was
+    true, p being at least 1e-6, divided by log 1e6."""
+    losses = np.zeros(len(events.taught))
+    for i in range(len(losses)):
+        n = 0
+        for cell in range(cells.start[i], cells.start[i + 1]):
+            if cells.asked[cell] and not np.isnan(cells.target[cell]):
+                p = proba[cell] if cells.target[cell] > 0 else 1.0 - proba[cell]
+                losses[i] -= np.log(max(p, 1e-6))
+                n += 1
+        losses[i] /= max(n, 1) * np.log(1e6)
+    return losses

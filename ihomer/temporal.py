@@ -70,8 +70,8 @@ class LabelPast:
     >>> batch = Batch.from_arrays(np.zeros((300, 1)), np.repeat([[1, 0], [0, 1], [1, 0]], 100, axis=0))
     >>> events = Columns().admit(batch, batch.schema, learn=True)
     >>> features = LabelPast().run(events, Cells.all(events))
-    >>> features[-2:].round(1).tolist()  # in the last event: the first label, then the second
-    [[0.7, 2.3, 1.9, 1.9, 1.9, 1.4], [-0.7, -2.0, -1.9, -1.9, -1.9, -1.4]]
+    >>> features[-2:].astype(float).round(1).tolist()  # in the last event: the first label, then the second
+    [[0.7, 2.3, 1.9, 1.9, 1.9, 1.5], [-0.7, -2.1, -1.9, -1.9, -1.9, -1.5]]
     """
 
     def __init__(self) -> None:
@@ -81,11 +81,14 @@ class LabelPast:
 
     def run(self, events: Events, cells: Cells) -> NDArray[np.float32]:
         """Features of shape (cells, 6), those of an event taken before it is learned."""
-        self._n_labels = int(events.born[-1])
-        self._labels = with_room(self._labels, self._n_labels)
         features = np.empty((len(cells.label), N_FEATURES), np.float32)
-        _past(self._labels, self._shared, events, cells, features)
+        past_features(self.arrays(int(events.born[-1])), events, cells, features)
         return features
+
+    def arrays(self, n_labels: int) -> tuple[NDArray[Any], ...]:
+        """The counts, with room for so many labels, as the kernel takes them."""
+        self._n_labels, self._labels = n_labels, with_room(self._labels, n_labels)
+        return self._labels, self._shared
 
     def get_state(self) -> dict[str, NDArray[Any]]:
         """The counts."""
@@ -119,7 +122,11 @@ def _pass_absent(chain, average, row, gap):
 
 
 @njit(cache=True, nogil=True)
-def _past(labels, shared, events, cells, features):
+def past_features(
+    arrays: tuple[NDArray[Any], ...], events: Events, cells: Cells, features: NDArray[np.float32]
+) -> None:
+    """Write the features of `LabelPast`."""
+    labels, shared = arrays
     shared_taught, shared_complete, shared_standing = shared["taught"], shared["complete"], shared["standing"]
     shared_repeats, shared_comparable = shared["repeats"], shared["comparable"]
     met, all_known, all_present, all_before = labels["met"], labels["known"], labels["present"], labels["before"]

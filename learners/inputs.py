@@ -144,6 +144,10 @@ class Inputs:
                 numbers.append(-1 if start < 0 else int(self._category_inputs[start + code]))
         return np.array(numbers, np.int64)
 
+    def of_columns(self) -> NDArray[np.int32]:
+        """The input of every column, where none is nominal or ignored."""
+        return self._input_of[: self._n_columns]
+
     def encode(self, batch: Batch) -> Encoded:
         """The inputs of a batch whose schema was given to ``grow``."""
         x = batch.x

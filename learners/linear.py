@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from learners import threshold as thresholding
 from learners.base import Learner, State
 from learners.inputs import Inputs, transform
+from learners.one_event import REFUSED, Bundle, Event, OneEvent, choose, is_plain, read_labels, read_values
 from learners.steps import (
     F1,
     LANES,
@@ -109,40 +110,42 @@ class LinearClassifier(Learner):
 
     def _run(self, batch: Batch, learn: bool) -> Prediction:
         n, n_labels = len(batch), self.schema_.n_labels
-        self._inputs.grow(self.schema_)
-        self._make_room(self._inputs.n, n_labels)
+        arrays = self.arrays()
         encoded = self._inputs.encode(batch)
-        assert encoded.cells.data is not None
+        cells = encoded.cells
+        assert cells.data is not None
         proba = np.zeros((n, n_labels), np.float32)
         thresholds = np.zeros(n, np.float32)
         known = Rows.empty(n) if batch.known is None else batch.known
+        weight = np.ones(n) if batch.weight is None else batch.weight
         _run(
-            encoded.dense,
-            encoded.inputs,
-            encoded.cells.indptr,
-            encoded.cells.indices,
-            encoded.cells.data,
-            encoded.sparse,
-            batch.y.indptr,
-            batch.y.indices,
-            batch.label_state,
-            known.indptr,
-            known.indices,
-            np.ones(n) if batch.weight is None else batch.weight,
-            self._inputs.moments,
-            self._tables[0],
-            self._tables[1],
-            self._tables[2],
-            self._born,
-            self._totals,
-            self._settings,
-            OPTIMIZERS[self.optimizer],
-            self.standardise,
-            learn,
-            proba,
-            thresholds,
-        )
+            encoded.dense, encoded.inputs, cells.indptr, cells.indices, cells.data, encoded.sparse,
+            batch.y.indptr, batch.y.indices, batch.label_state, known.indptr, known.indices, weight,
+            arrays, learn, proba, thresholds,
+        )  # fmt: skip
         return Prediction(Rows.from_dense(proba > thresholds[:, None]), proba)
+
+    def _one_event(self) -> OneEvent | None:
+        schema = self.schema_
+        if not is_plain(schema):
+            return None
+        event = Event.of(schema)
+        return OneEvent(schema, _run_one, _bundle(_Parts(event, self.parts(event.proba))), event)
+
+    def parts(self, proba: Floats) -> LinearParts:
+        """What `run_event` takes, which writes its answers in ``proba``."""
+        arrays = self.arrays()
+        return LinearParts(self._inputs.of_columns(), arrays, proba, np.zeros(1, np.float32))
+
+    def arrays(self) -> tuple[Any, ...]:
+        """What is learned, with room for all inputs and labels of the schema, and settings, as kernels take them."""
+        self._inputs.grow(self.schema_)
+        self._make_room(self._inputs.n, self.schema_.n_labels)
+        weights, squares, duals = self._tables
+        return (
+            self._inputs.moments, weights, squares, duals, self._born, self._totals, self._settings,
+            OPTIMIZERS[self.optimizer], self.standardise,
+        )  # fmt: skip
 
     def _make_room(self, n_inputs: int, n_labels: int) -> None:
         inputs, labels = self._tables[0].shape
@@ -227,6 +230,7 @@ class LinearClassifier(Learner):
             raise ValueError(f"state must hold the arrays {sorted(keys)}, got {sorted(state)}")
         if len(state["born"]) != len(names):
             raise ValueError(f"state must be one of {len(names)} labels, got {len(state['born'])}")
+        self._one = None
         theirs = Schema.from_array(state["schema"])
         self.schema_.extend(theirs)
         columns = np.array([self.schema_.label_id(name) for name in names], np.int64)
@@ -257,20 +261,13 @@ def _run(
     known_indptr: NDArray[np.int64],
     known_indices: NDArray[np.int32],
     event_weight: NDArray[np.float64],
-    moments: NDArray[np.float64],
-    weights: Floats,
-    squares: Floats,
-    duals: Floats,
-    born: Floats,
-    totals: NDArray[np.float64],
-    settings: NDArray[np.float64],
-    optimizer: int,
-    standardise: bool,
+    arrays: tuple[Any, ...],
     learn: bool,
     proba: Floats,
     thresholds: Floats,
 ) -> None:
     """Answer each event in ``proba`` and ``thresholds``; then, if ``learn``, learn it before the next."""
+    moments, weights, squares, duals, born, totals, settings, optimizer, standardise = arrays
     n, n_labels = proba.shape
     width = (n_labels + LANES - 1) // LANES * LANES
     longest = 0
@@ -317,3 +314,44 @@ def _run(
             error[label] -= live[label]
 
         step(weights, squares, duals, used, values, m, 1, error, live, rate, optimizer, settings)
+
+
+class LinearParts(NamedTuple):
+    """What single events are answered by and learned in: the inputs of all columns, the arrays of a
+    `LinearClassifier`, and room for the answer, float32 (1, labels) and (1,)."""
+
+    inputs: NDArray[np.int32]
+    arrays: tuple[Any, ...]
+    proba: Floats
+    thresholds: Floats
+
+
+class _Parts(NamedTuple):
+    event: Event
+    linear: LinearParts
+
+
+@njit(cache=True, nogil=True)
+def run_event(event: Event, linear: LinearParts, learn: bool) -> None:
+    """Answer an event; then, if ``learn``, learn it."""
+    _run(
+        event.x, linear.inputs, event.start, event.cells, event.data, False, event.present_start, event.present,
+        event.state, event.known_start, event.known, event.weight, linear.arrays, learn, linear.proba,
+        linear.thresholds,
+    )  # fmt: skip
+
+
+@njit(cache=True)
+def _bundle(parts):
+    return Bundle(parts)
+
+
+@njit(cache=True, nogil=True)
+def _run_one(bundle, values, columns, flags, labels, weight):
+    parts = bundle.parts
+    event = parts.event
+    if not read_values(values, columns, event.x):
+        return REFUSED
+    read_labels(flags, labels, weight, event)
+    run_event(event, parts.linear, len(flags) > 0)
+    return choose(event.proba[0], parts.linear.thresholds[0], event.chosen)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
+from numpy.typing import NDArray
 
 from drift.adwin_window import WINDOW
 from learners.base import Learner, State, with_room
 from learners.inputs import Inputs, as_schema_says
-from learners.trees.nodes import CLOCK, EVENT, KINDS, LOGGED, N_CLASSIFIERS, NODE, SPLIT, Settings
+from learners.one_event import REFUSED, Bundle, Event, OneEvent, choose, is_plain, read_labels, read_values
+from learners.trees.nodes import CLOCK, EVENT, KINDS, LOGGED, N_CLASSIFIERS, NODE, SPLIT, Settings, Tree
 from learners.trees.storage import (
     N_BUCKET_ROWS,
     N_BUCKETS,
@@ -24,7 +27,7 @@ from learners.trees.storage import (
     with_records,
 )
 from learners.trees.walk import Stream, run
-from streams.batch import Batch, Prediction, Rows
+from streams.batch import Batch, Prediction, Rows, Schema
 
 MODES = ("default", "paper")
 
@@ -268,6 +271,22 @@ class MLHATClassifier(Learner):
                 self._tree = with_records(self._tree, int(batch.y.indptr[done + 1] - batch.y.indptr[done]))
         return Prediction(Rows.from_dense(proba > np.float32(self._chosen["threshold"])), proba)
 
+    def _one_event(self) -> OneEvent | None:
+        schema = self.schema_
+        if not is_plain(schema):
+            return None
+        self._lay_out()
+        event = Event.of(schema)
+        stream = Stream(
+            event.x, self._inputs.of_columns(), event.start, event.cells, event.data, False, event.present_start,
+            event.present, event.state, event.known_start, event.known, event.weight, self._whole_of, self._order,
+        )  # fmt: skip
+        threshold = np.float32(self._chosen["threshold"])
+        parts = _Parts(
+            event, stream, self._tree, self._settings, self._rates, self._inputs.moments, self._seen, threshold
+        )  # fmt: skip
+        return _OneTreeEvent(schema, parts, self._read_log)
+
     def _told(self) -> Settings:
         """The parameters, and what a record of every pool takes."""
         chosen, tree = self._chosen, self._tree
@@ -388,3 +407,50 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 """What parameters that are None mean in each mode."""
+
+
+class _Parts(NamedTuple):
+    """What single events are answered by and learned in."""
+
+    event: Event
+    stream: Stream
+    tree: Tree
+    settings: Settings
+    rates: NDArray[np.float64]
+    moments: NDArray[np.float64]
+    seen: NDArray[np.uint8]
+    threshold: np.float32
+
+
+class _OneTreeEvent(OneEvent):
+    """As `OneEvent`; what the tree notes is read after every event learned."""
+
+    def __init__(self, schema: Schema, parts: _Parts, read_log: Callable[[], None]) -> None:
+        super().__init__(schema, _run_one, _bundle(parts), parts.event)
+        self._totals, self._read_log = parts.tree.totals, read_log
+
+    def learn(self, x: Mapping[Any, Any], y: Mapping[Any, Any], weight: float) -> bool:
+        if not super().learn(x, y, weight):
+            return False
+        if self._totals[LOGGED]:
+            self._read_log()
+        return True
+
+
+@njit(cache=True)
+def _bundle(parts):
+    return Bundle(parts)
+
+
+@njit(cache=True, nogil=True)
+def _run_one(bundle, values, columns, flags, labels, weight):
+    parts = bundle.parts
+    event, learn = parts.event, len(flags) > 0
+    if not read_values(values, columns, event.x):
+        return REFUSED
+    read_labels(flags, labels, weight, event)
+    event.proba[:] = 0.0
+    done = run(
+        parts.tree, parts.stream, parts.settings, parts.rates, parts.moments, parts.seen, 0, learn, event.proba
+    )  # fmt: skip
+    return choose(event.proba[0], parts.threshold, event.chosen) if done else REFUSED

@@ -66,6 +66,8 @@ if TYPE_CHECKING:
     from ihomer.evaluation.single_label import SingleLabelMetrics as SingleLabelMetrics
     from ihomer.hierarchy import LabelHierarchy as LabelHierarchy
     from ihomer.single_label import SingleLabel as SingleLabel
+    from learners import AdaptiveRandomForestClassifier as AdaptiveRandomForestClassifier
+    from learners import ADWINBaggingClassifier as ADWINBaggingClassifier
     from learners import AutoHead as AutoHead
     from learners import BaggingEnsemble as BaggingEnsemble
     from learners import BalancedRidgeClassifier as BalancedRidgeClassifier
@@ -74,6 +76,8 @@ if TYPE_CHECKING:
     from learners import ExtraTreesClassifier as ExtraTreesClassifier
     from learners import GaussianClassifier as GaussianClassifier
     from learners import GaussianNBClassifier as GaussianNBClassifier
+    from learners import HoeffdingAdaptiveTreeClassifier as HoeffdingAdaptiveTreeClassifier
+    from learners import HoeffdingTreeClassifier as HoeffdingTreeClassifier
     from learners import KNNClassifier as KNNClassifier
     from learners import LinearClassifier as LinearClassifier
     from learners import MajorityClassifier as MajorityClassifier
@@ -95,6 +99,7 @@ if TYPE_CHECKING:
     from streams.batch import Prediction as Prediction
     from streams.batch import Rows as Rows
     from streams.batch import Schema as Schema
+    from streams.extraction.pool import ExtractionPool as ExtractionPool
     from streams.multiflow import from_skmultiflow_stream as from_skmultiflow_stream
     from streams.multiflow import to_skmultiflow_stream as to_skmultiflow_stream
     from streams.opening import open_sink as open_sink
@@ -105,7 +110,9 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "ADWIN": "drift",
+    "ADWINBaggingClassifier": "learners",
     "ADWINBank": "drift",
+    "AdaptiveRandomForestClassifier": "learners",
     "ArrayLearner": "learners.array_style",
     "AutoHead": "learners",
     "BalancedRidgeClassifier": "learners",
@@ -125,6 +132,7 @@ _WHERE = {
     "EDDM": "drift",
     "EDDMBank": "drift",
     "ExtraTreesClassifier": "learners",
+    "ExtractionPool": "streams.extraction.pool",
     "FHDDM": "drift",
     "FHDDMBank": "drift",
     "GaussianClassifier": "learners",
@@ -133,6 +141,8 @@ _WHERE = {
     "HDDM_ABank": "drift",
     "HDDM_W": "drift",
     "HDDM_WBank": "drift",
+    "HoeffdingAdaptiveTreeClassifier": "learners",
+    "HoeffdingTreeClassifier": "learners",
     "IHOMERClassifier": "ihomer.classifier",
     "IHOMEREnsemble": "ihomer.ensemble",
     "KNNClassifier": "learners",

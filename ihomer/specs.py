@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from learners.base import Learner
 
 LEARNERS = {
+    "adaptive-tree": "learners.trees.adaptive:HoeffdingAdaptiveTreeClassifier",
+    "adwin-bagging": "learners.trees.adwin_bagging:ADWINBaggingClassifier",
     "auto": "learners.heads.auto:AutoHead",
     "bagging": "learners.bagging:BaggingEnsemble",
     "balanced-ridge": "learners.heads.ridge:BalancedRidgeClassifier",
@@ -24,6 +26,7 @@ LEARNERS = {
     "chain": "learners.chain:ClassifierChain",
     "cosine-softmax": "learners.heads.cosine:CosineSoftmaxClassifier",
     "extra-trees": "learners.trees.extra_trees:ExtraTreesClassifier",
+    "forest": "learners.trees.forest:AdaptiveRandomForestClassifier",
     "gaussian": "learners.heads.gaussian:GaussianClassifier",
     "ihomer": "ihomer.classifier:IHOMERClassifier",
     "ihomer-ensemble": "ihomer.ensemble:IHOMEREnsemble",
@@ -42,6 +45,7 @@ LEARNERS = {
     "slda": "learners.heads.slda:SLDAClassifier",
     "sub-prototypes": "learners.heads.subprototypes:SubPrototypeClassifier",
     "teen": "learners.heads.teen:TEENClassifier",
+    "tree": "learners.trees.hoeffding:HoeffdingTreeClassifier",
 }
 """The learners that have a name, and where their classes are."""
 

@@ -27,10 +27,16 @@ if TYPE_CHECKING:
     from learners.linear import LinearClassifier
     from learners.naive_bayes import BernoulliNBClassifier, GaussianNBClassifier
     from learners.partial_fit import from_partial_fit
+    from learners.trees.adaptive import HoeffdingAdaptiveTreeClassifier
+    from learners.trees.adwin_bagging import ADWINBaggingClassifier
     from learners.trees.extra_trees import ExtraTreesClassifier
+    from learners.trees.forest import AdaptiveRandomForestClassifier
+    from learners.trees.hoeffding import HoeffdingTreeClassifier
     from learners.trees.mlhat import MLHATClassifier
 
 __all__ = [
+    "ADWINBaggingClassifier",
+    "AdaptiveRandomForestClassifier",
     "ArrayLearner",
     "AutoHead",
     "BaggingEnsemble",
@@ -41,6 +47,8 @@ __all__ = [
     "ExtraTreesClassifier",
     "GaussianClassifier",
     "GaussianNBClassifier",
+    "HoeffdingAdaptiveTreeClassifier",
+    "HoeffdingTreeClassifier",
     "KNNClassifier",
     "LabelSet",
     "Learner",
@@ -61,6 +69,8 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "ADWINBaggingClassifier": "learners.trees.adwin_bagging",
+    "AdaptiveRandomForestClassifier": "learners.trees.forest",
     "ArrayLearner": "learners.array_style",
     "AutoHead": "learners.heads.auto",
     "BaggingEnsemble": "learners.bagging",
@@ -71,6 +81,8 @@ _MODULE_OF = {
     "ExtraTreesClassifier": "learners.trees.extra_trees",
     "GaussianClassifier": "learners.heads.gaussian",
     "GaussianNBClassifier": "learners.naive_bayes",
+    "HoeffdingAdaptiveTreeClassifier": "learners.trees.adaptive",
+    "HoeffdingTreeClassifier": "learners.trees.hoeffding",
     "KNNClassifier": "learners.knn",
     "LabelSet": "learners.base",
     "Learner": "learners.base",

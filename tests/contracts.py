@@ -38,6 +38,24 @@ def _short_named(x):
 
 
 SETTINGS: dict[str, list[dict]] = {
+    "ADWINBaggingClassifier": [
+        {"n_models": 3, "grace_period": 20},
+        {"n_models": 2, "drift_delta": 0.5, "lambda_value": 6.0, "grace_period": 10, "delta": 0.4, "threshold": 0.3},
+    ],
+    "AdaptiveRandomForestClassifier": [
+        {"n_models": 3, "seed": 1},
+        {
+            "n_models": 2,
+            "max_features": 0.5,
+            "drift_delta": 0.6,
+            "seed": 1,
+            "warning_delta": 0.9,
+            "grace_period": 10,
+            "delta": 0.4,
+            "threshold": 0.3,
+        },
+        {"n_models": 2, "max_features": None, "warning_delta": None, "drift_delta": 0.6, "disable_weighted_vote": True},
+    ],
     "AutoHead": [
         {"n_features": 20},
         {"objective": "balanced", "n_features": 0, "sub_prototypes": 0},
@@ -63,6 +81,16 @@ SETTINGS: dict[str, list[dict]] = {
     ],
     "GaussianClassifier": [{}, {"prior": 0.5, "normalise": "batch", "multilabel": True}],
     "GaussianNBClassifier": [{}, {"density_floor": 1e-4, "alpha": 0.5, "threshold": "f1"}],
+    "HoeffdingAdaptiveTreeClassifier": [
+        {},
+        {"grace_period": 10, "delta": 0.4, "drift_delta": 0.9, "drift_window_threshold": 5, "switch_significance": 0.9},
+        {"grace_period": 10, "delta": 0.4, "bootstrap_sampling": False, "max_classes": 4, "threshold": 0.3},
+    ],
+    "HoeffdingTreeClassifier": [
+        {},
+        {"grace_period": 10, "delta": 0.4, "tau": 0.5, "leaf_prediction": "nb", "max_classes": 4},
+        {"grace_period": 10, "delta": 0.4, "split_criterion": "gini", "binary_split": True, "threshold": 0.3},
+    ],
     "IHOMERClassifier": [
         {"seed": 1},
         {"mode": "paper", "n_min": 10, "delta": 0.3},

@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-from ihomer import detectors, specs
+from ihomer import detectors, encoders, specs
 from streams.topics.address import is_topic
 
 OnError = Literal["fail", "skip"]
@@ -73,6 +73,11 @@ def _buildable(value: str) -> str:
 
 def _detector(value: str) -> str:
     detectors.build(value, detectors.LOSS)
+    return value
+
+
+def _encoder(value: str) -> str:
+    encoders.build(value)
     return value
 
 
@@ -146,6 +151,7 @@ DataList = Annotated[list[Text], Field(min_length=1), BeforeValidator(_split_dat
 LearnerList = Annotated[
     list[LearnerText], Field(min_length=1), BeforeValidator(_split_learners), AfterValidator(_all_different)
 ]
+EncoderText = Annotated[Text, BeforeValidator(_learner_text), AfterValidator(_encoder)]
 DetectorText = Annotated[Text, BeforeValidator(_learner_text), AfterValidator(_detector)]
 WatchList = Annotated[
     list[Annotated[Text, BeforeValidator(_learner_text)]], BeforeValidator(_split_learners), AfterValidator(_watched)
@@ -167,7 +173,33 @@ class Settings(BaseModel):
     """Print the plan and do nothing else."""
 
 
-class Plan(Settings):
+class Extraction(Settings):
+    """What commands can be told that make features of payloads."""
+
+    encoder: EncoderText | None = None
+    """What makes features of the payloads, as `encoders.build` reads it; None: they are left alone."""
+    encoder_batch: Count = 32
+    """Payloads that are encoded at once."""
+    workers: Natural = 0
+    """Processes that encode; 0: this one does."""
+    ray: Text | None = None
+    """Address of a Ray cluster whose actors encode, or ``auto``; None: processes of this machine do."""
+    gpus: Width = 0.0
+    """GPUs an actor, of which a fraction will do."""
+
+    @model_validator(mode="after")
+    def _has_something_to_do(self) -> Self:
+        for name in ("workers", "ray"):
+            if self.encoder is None and getattr(self, name):
+                raise _refusal(name, f"must be left out without an encoder, got {getattr(self, name)!r}")
+        if self.ray is not None and not self.workers:
+            raise _refusal("workers", "must be at least 1 with ray, got 0")
+        if self.ray is None and self.gpus:
+            raise _refusal("gpus", f"must be left out without ray, got {self.gpus:g}")
+        return self
+
+
+class Plan(Extraction):
     """What every command that goes through a stream can be told.
 
     A destination is a file or any other sink.
@@ -408,6 +440,33 @@ class SiBlurryPlan(Settings):
         if self.resume and self.out is None:
             raise _refusal("resume", "must come with a folder to go on from (out), got none")
         return self
+
+
+class ExtractPlan(Extraction):
+    """What `ihomer extract` does."""
+
+    command = "extract"
+
+    source: Text
+    """Where events come from."""
+    encoder: EncoderText
+    """What makes features of the payloads."""
+    out: File
+    """Where the features go, in a format that holds events."""
+    labels: Text | None = None
+    """Which columns are labels, where the file does not say."""
+    payload: Text | None = None
+    """Field among the features whose text is encoded."""
+    on_error: OnError = "fail"
+    """What an event does that cannot be read or encoded: ends the run, or is counted and left out."""
+    dead_letters: Text | None = None
+    """Where such events go, with position and reason."""
+    max_events: Count | None = None
+    """Stop after this many events."""
+    batch_size: Count = 256
+    """Events read at a time."""
+    resume: Switch = False
+    """Whether to go on where an earlier run stopped."""
 
 
 AnyPlan = TypeVar("AnyPlan", bound=Plan)

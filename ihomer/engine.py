@@ -156,6 +156,8 @@ class Engine:
         self._n_flushed = self._n_checkpointed = 0
         if watch is not None:
             watch.begin(source.schema)
+        if hasattr(source, "room"):  # it reads ahead, in batches of the sizes that it will be asked for
+            source.room = self.room
         self._warm = False
 
     @property
@@ -201,11 +203,7 @@ class Engine:
 
         At the end of the source ``ended`` becomes True.
         """
-        room = self.batch_size
-        for every in (self.metrics_every, self.checkpoint_every):
-            room = min(room, every - self.counts.read % every)
-        if self.max_events is not None:
-            room = min(room, self.max_events - self.counts.read)
+        room = self.room(self.counts.read)
         batch = self.source.next_batch(room, patience) if room > 0 else None
         if batch is None:
             self.ended = True
@@ -217,6 +215,13 @@ class Engine:
         taken = len(batch) + len(batch.dead)
         self._keep_up(_FLUSHING_BEHIND if taken == room else _FLUSHING)
         return taken > 0
+
+    def room(self, n_read: int) -> int:
+        """How many events are taken at once, at most, when so many have been read."""
+        room = self.batch_size
+        for every in (self.metrics_every, self.checkpoint_every):
+            room = min(room, every - n_read % every)
+        return room if self.max_events is None else min(room, self.max_events - n_read)
 
     def _keep_up(self, flushing: float) -> None:
         """What is due by the clock; it changes when something is seen or kept, and never what.
@@ -415,6 +420,7 @@ class Engine:
             "kind": "run",
             "learners": [{"name": t.name, "baseline": t.baseline, **describe(t.model)} for t in self.tracks],
             "source": {"name": self.source.name, "position": self.source.position()},
+            "encoder": getattr(self.source, "encoder", None),
             "sinks": {name: sink.position() for name, sink in self.outputs.each().items()},
             "counts": vars(self.counts),
             "reported": self._reported,
@@ -484,6 +490,7 @@ class Engine:
             ("learners", theirs, json.loads(json.dumps(mine))),
             *((kind, manifest.get(kind, earlier[kind]), watchers[kind]) for kind in earlier),
             ("source", manifest["source"]["name"], self.source.name),
+            ("encoder", manifest.get("encoder"), getattr(self.source, "encoder", None)),
         ):
             if there != here:
                 raise CheckpointError(f"{path}: {kind} must be those of the checkpoint, {there}, got {here}")

@@ -82,7 +82,8 @@ class Pipeline:
                     self._take_on(partition)
                 self.on_round()
                 took = [self._step(partition) for partition in list(self.engines)]
-                busy = any(took)
+                # Events that are being encoded come soon, and nothing else tells of them.
+                busy = any(took) or any(getattr(engine.source, "at_work", False) for engine in self.engines.values())
                 self.progress.advance(sum(engine.counts.read for engine in self.engines.values()), self.metrics)
             for partition in list(self.engines):
                 self._guarded(partition, Engine.finish)

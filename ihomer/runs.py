@@ -19,9 +19,11 @@ from ihomer.evaluation.prequential import digest, make_tracks, order_name, order
 from ihomer.evaluation.result import Result, Run
 from ihomer.evaluation.significance import significance
 from ihomer.evaluation.watching import StreamWatch
+from ihomer.extracting import extracted, open_pool
 from ihomer.progress import Progress
 from ihomer.specs import build, parse
 from learners.base import Learner
+from streams.extraction.pool import ExtractionPool
 from streams.opening import open_sink, open_source
 from streams.source import Sink, Source
 from streams.topics.address import is_topic
@@ -44,6 +46,7 @@ def run_evaluation(plan: EvaluatePlan, progress: Progress) -> Result:
         stop = stack.enter_context(stopping(signal.SIGINT))
         outputs: Outputs | None = None
         before: CheckpointStore | None = None
+        pool = open_pool(stack, plan, progress)
         passes = [
             (f"{number}-{{}}" if plan.repeats == 1 else f"{number}-{{}}-{turn}", spec, turn, turn_plan)
             for number, spec in enumerate(plan.data)
@@ -56,7 +59,7 @@ def run_evaluation(plan: EvaluatePlan, progress: Progress) -> Result:
             stores += [] if store is None else [store]
             repeat = {} if plan.repeats == 1 else {"repeat": turn}
             title = f"{source.name}, repeat {turn + 1} of {plan.repeats}" if repeat else source.name
-            if _is_done(result.runs, source, order_name(turn_plan.shuffle), repeat, models):
+            if _is_done(result.runs, source, order_name(turn_plan.shuffle), repeat, models, pool):
                 progress.note(f"{title}: done before")
                 before = store
                 continue
@@ -65,7 +68,7 @@ def run_evaluation(plan: EvaluatePlan, progress: Progress) -> Result:
                 _go_on_after(before, store, outputs)
             if repeat:
                 progress.note(title)
-            engine = _engine(turn_plan, source, models, outputs, store, progress, stop)
+            engine = _engine(turn_plan, source, models, outputs, store, progress, stop, pool)
             found = _go(engine, turn_plan, digest(source))
             for run in found:
                 run.data |= repeat
@@ -106,6 +109,7 @@ def run_stream(plan: RunPlan, progress: Progress) -> Result:
             store,
             progress,
             stop,
+            open_pool(closing, plan, progress),
             silent=list(models)[1:],
             join=label_join(plan, len(models) + 2 * plan.baselines),
             learn=not plan.no_learn,
@@ -153,6 +157,7 @@ def _engine(
     store: CheckpointStore | None,
     progress: Progress,
     stop: threading.Event,
+    pool: ExtractionPool | None,
     silent: Sequence[str] = (),
     **settings: Any,
 ) -> Engine:
@@ -169,7 +174,7 @@ def _engine(
         silent=silent,
     )
     return Engine(
-        ordered(source, plan.shuffle),
+        extracted(ordered(source, plan.shuffle), pool, plan.on_error),
         tracks,
         batch_size=plan.batch_size,
         max_events=plan.max_events,
@@ -269,7 +274,12 @@ def _finished(folder: Path) -> list[Result]:
 
 
 def _is_done(
-    runs: Sequence[Run], source: Source, order: str, repeat: dict[str, int], models: dict[str, Learner]
+    runs: Sequence[Run],
+    source: Source,
+    order: str,
+    repeat: dict[str, int],
+    models: dict[str, Learner],
+    pool: ExtractionPool | None,
 ) -> bool:
     same = [
         run
@@ -277,6 +287,7 @@ def _is_done(
         if run.stream == (source.name, order)
         and run.data.get("repeat") == repeat.get("repeat")
         and run.data.get("sha256") == digest(source)
+        and run.data.get("encoder") == (None if pool is None else pool.fingerprint)
     ]
     return {run.learner_name for run in same} >= set(models)
 

@@ -13,6 +13,7 @@ from ihomer.engine import Engine, Outputs
 from ihomer.evaluation.prequential import make_tracks, to_result
 from ihomer.evaluation.result import Result, Run
 from ihomer.evaluation.watching import StreamWatch
+from ihomer.extracting import extracted, open_pool
 from ihomer.operations import Operations
 from ihomer.pipeline import Pipeline
 from ihomer.progress import Progress
@@ -35,8 +36,10 @@ def run_topic(plan: RunPlan, progress: Progress) -> Result:
         topic = _topic(plan)
         closing.callback(topic.close)
 
+        pool = open_pool(closing, plan, progress)
+
         def make_engine(source: Source, partition: int) -> Engine:
-            return _engine(plan, source, partition, progress)
+            return _engine(plan, extracted(source, pool, plan.on_error), partition, progress)
 
         pipeline = Pipeline(topic, make_engine, resume=plan.resume, progress=progress, stop=stop)
         if plan.metrics_port is not None:

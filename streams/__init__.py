@@ -16,6 +16,8 @@ _HOMES = {
     "DelimitedSource": "delimited",
     "EventDecoder": "wire",
     "EventWriter": "writing",
+    "ExtractedSource": "extraction.source",
+    "ExtractionPool": "extraction.pool",
     "ExtremeSource": "extreme",
     "JSONLinesSource": "jsonl",
     "KafkaSink": "topics.sink",

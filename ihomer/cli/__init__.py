@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ihomer.cli import compare, data, detectors, learners, produce, promote, running, show, siblurry, tail
+from ihomer.cli import compare, data, detectors, extract, learners, produce, promote, running, show, siblurry, tail
 from ihomer.cli.terminal import DONE, FAILED, STOPPED, WRONG, UsageError, complain
 
 __all__ = ["app", "main"]
@@ -23,6 +23,7 @@ app.command("evaluate", no_args_is_help=True)(running.evaluate)
 app.command("run", no_args_is_help=True)(running.run)
 app.command("compare", no_args_is_help=True)(compare.compare)
 app.command("siblurry", no_args_is_help=True)(siblurry.siblurry)
+app.command("extract", no_args_is_help=True)(extract.extract)
 app.command("show", no_args_is_help=True)(show.show)
 app.command("produce", no_args_is_help=True)(produce.produce)
 app.command("tail", no_args_is_help=True)(tail.tail)

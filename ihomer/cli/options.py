@@ -43,6 +43,52 @@ Payload = Annotated[
         rich_help_panel=STREAM,
     ),
 ]
+Encoder = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder",
+        metavar="E",
+        help="Make features of the payloads: hashing:dim=4096, sentence:PATH-OR-PACKAGE, "
+        "transformers:PATH, onnx:FILE or package.module:function.",
+        rich_help_panel=STREAM,
+    ),
+]
+EncoderBatch = Annotated[
+    int | None,
+    typer.Option(
+        "--encoder-batch",
+        metavar="N",
+        help=with_default("Payloads encoded at once.", 32),
+        rich_help_panel=STREAM,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        help=with_default("Processes that encode, while the engine learns; 0: the engine does both.", 0),
+        rich_help_panel=STREAM,
+    ),
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="auto|ADDRESS",
+        help="Let workers be actors of a Ray cluster, or of one begun on this machine.",
+        rich_help_panel=STREAM,
+    ),
+]
+Gpus = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus",
+        metavar="X",
+        help=with_default("GPUs an actor of Ray, of which a fraction will do.", 0.0),
+        rich_help_panel=STREAM,
+    ),
+]
 MaxEvents = Annotated[
     int | None,
     typer.Option("--max-events", metavar="N", help=with_default("Stop after N events.", "all"), rich_help_panel=STREAM),

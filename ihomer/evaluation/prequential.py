@@ -236,6 +236,9 @@ def to_result(engine: Engine, *, order: str, sha256: str | None, ended: bool) ->
     drifts = getattr(engine.source, "drifts", None)
     if drifts:
         data["drifts"] = [asdict(drift) for drift in drifts]
+    encoder = getattr(engine.source, "encoder", None)
+    if encoder is not None:
+        data["encoder"] = encoder
     if engine.watch is not None:
         data["watch"] = [type(detector).__name__ for detector in engine.watch.detectors]
         data["alarms"] = list(engine.watch.alarms)

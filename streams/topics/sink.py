@@ -189,8 +189,8 @@ class KafkaSink:
 
 
 def _place(position: Position) -> Position:
-    """What of a source's position says where it stands, without the names of columns."""
-    return {name: value for name, value in position.items() if name != "schema"}
+    """What of a source's position says where it stands, without the names of columns and what an encoder has seen."""
+    return {name: value for name, value in position.items() if name not in ("schema", "extraction")}
 
 
 def _packed(messages: Sequence[bytes], most: int) -> list[bytes]:

@@ -20,6 +20,9 @@ from streams.arff import ArffSource
 from streams.batch import Batch
 from streams.columnar import ColumnarSource
 from streams.delimited import DelimitedSource
+from streams.extraction.encoders.hashing import HashingEncoder
+from streams.extraction.pool import ExtractionPool
+from streams.extraction.source import ExtractedSource
 from streams.extreme import ExtremeSource
 from streams.jsonl import JSONLinesSource
 from streams.libsvm import LibsvmSource
@@ -96,6 +99,32 @@ def batch_source(folder):
     return lambda: BatchSource(batch, "toy")
 
 
+def extracted_source(folder, encoder):
+    """Events with a text and a feature of their own; a text of bytes that are no UTF-8 cannot be encoded."""
+    events = [
+        {
+            "x": {f"f{i // 9}": i} if i % 3 else {},
+            "y": [f"l{i // 5}"],
+            "payload": {"base64": "/w=="} if i == 7 else f"a {i}",
+        }
+        for i in range(N)
+    ]
+    lines = ["{" if i in BAD and i != 7 else json.dumps(event) for i, event in enumerate(events)]
+    path = folder / "toy.jsonl"
+    path.write_text("\n".join(lines))
+
+    def opened():
+        pool = ExtractionPool(encoder, on_error="skip", batch_size=4)
+        return ExtractedSource(JSONLinesSource(path, on_error="skip"), pool, on_error="skip")
+
+    return opened
+
+
+def lengths(texts):
+    """An encoder of dense rows."""
+    return np.array([[len(text), len(text.split(" "))] for text in texts])
+
+
 class Pairs:
     """What river calls a data set.
 
@@ -125,6 +154,10 @@ CASES = {
         "compressed": functools.partial(numpy_source, pack=np.savez_compressed),
     },
     BatchSource: {"": batch_source},
+    ExtractedSource: {
+        "dense": functools.partial(extracted_source, encoder=lengths),
+        "sparse": functools.partial(extracted_source, encoder=HashingEncoder(64, idf=True)),
+    },
     MultiflowSource: {"": lambda folder: lambda: MultiflowSource(MultiflowStream(batch_source(folder)()))},
     RiverSource: {"": lambda folder: lambda: RiverSource(Pairs())},
     ArrangedSource: {"": lambda folder: lambda: SiBlurry(sessions=3).stream((np.eye(N, 5), np.arange(N) % 4))},

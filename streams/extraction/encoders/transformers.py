@@ -1,0 +1,129 @@
+"""Vision and text models of the library transformers, on a GPU or on the processor."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.extraction.encoders.cleaning import text_of
+from streams.extraction.encoders.images import image_of
+from streams.extraction.encoding import EncoderError
+
+_FORMAT = 1
+
+
+class TransformersEncoder:
+    """Embeds images or texts by a model that transformers has saved in a folder.
+
+    Parameters
+    ----------
+    path
+        The model's folder. With a ``preprocessor_config.json`` its payloads are images (bytes of an image file, or
+        pixels), else texts.
+    device
+        ``cpu``, ``cuda``, or ``auto``: a GPU where there is one.
+    half
+        Whether a GPU reckons in half precision.
+    limit
+        Tokens of a text that count.
+
+    Raises
+    ------
+    EncoderError
+        There is no model in the folder.
+
+    Notes
+    -----
+    Needs the extra ``deep``. Nothing is ever fetched, and code that came with a model is not run. The features of an
+    image are the model's pooled output, or its first token's where it pools none; those of a text the mean over its
+    tokens. One thread reckons on the processor, in each worker.
+    """
+
+    def __init__(
+        self, path: str, *, device: Literal["auto", "cpu", "cuda"] = "auto", half: bool = False, limit: int = 256
+    ) -> None:
+        self._folder = Path(path)
+        if not (self._folder / "config.json").is_file():
+            raise EncoderError(f"path must be a folder with a model of transformers, found no config.json in {path!r}")
+        if device not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}")
+        self._device, self._half, self._limit = device, half, limit
+        self._sees = (self._folder / "preprocessor_config.json").is_file()
+        self._fingerprint: str | None = None
+        self._loaded: tuple[Any, Any, Any, Any] | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all files of the folder, and all settings that change a row."""
+        if self._fingerprint is None:
+            total = hashlib.sha256()
+            for file in sorted(self._folder.iterdir()):
+                if file.is_file():
+                    with open(file, "rb") as opened:
+                        total.update(file.name.encode() + hashlib.file_digest(opened, "sha256").digest())
+            self._fingerprint = f"transformers-{_FORMAT}:{total.hexdigest()[:16]},half={self._half},limit={self._limit}"
+        return self._fingerprint
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the model, which is loaded where it works."""
+        return {**vars(self), "_loaded": None}
+
+    def warm_up(self) -> None:
+        """Load the model and let it embed something."""
+        self._loaded = self._loaded or self._load()
+        self([np.zeros((8, 8, 3), np.uint8) if self._sees else "warm"])
+
+    def __call__(self, payloads: list[Any]) -> NDArray[np.float32]:
+        """A row a payload."""
+        torch, model, prepare, device = self._loaded = self._loaded or self._load()
+        if self._sees:
+            # Every payload is decoded before any is embedded, so that a broken one costs no pass through the model.
+            pixels = [(image_of(payload) * 255).astype(np.uint8) for payload in payloads]
+            given = prepare(images=pixels, return_tensors="pt")
+        else:
+            texts = [text_of(payload) for payload in payloads]
+            given = prepare(texts, padding=True, truncation=True, max_length=self._limit, return_tensors="pt")
+        with torch.inference_mode():
+            fed = {name: self._there(value, torch, device) for name, value in given.items()}
+            found = model(**fed)
+            if self._sees:
+                pooled = getattr(found, "pooler_output", None)
+                rows = found.last_hidden_state[:, 0] if pooled is None else pooled
+            else:
+                mask = fed["attention_mask"][:, :, None].float()
+                rows = (found.last_hidden_state.float() * mask).sum(1) / mask.sum(1)
+            features: NDArray[np.float32] = rows.float().reshape(len(payloads), -1).cpu().numpy()
+        return features
+
+    def _there(self, value: Any, torch: Any, device: Any) -> Any:
+        if device.type == "cuda":
+            value = value.pin_memory()
+        dtype = torch.float16 if self._half and value.is_floating_point() else None
+        return value.to(device, dtype, non_blocking=True)
+
+    def _load(self) -> tuple[Any, Any, Any, Any]:
+        try:
+            import torch
+            from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+        except ImportError as error:
+            message = f"a model of transformers needs the extra 'deep': pip install ihomer[deep] ({error})"
+            raise ImportError(message) from error
+        on_gpu = self._device != "cpu" and torch.cuda.is_available()
+        if self._device == "cuda" and not on_gpu:
+            message = "device must be a GPU that PyTorch can use, found none: the CPU encodes"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+        device = torch.device("cuda" if on_gpu else "cpu")
+        self._half = self._half and on_gpu
+        if not on_gpu:
+            torch.set_num_threads(1)
+        local = {"local_files_only": True, "trust_remote_code": False}
+        model = AutoModel.from_pretrained(self._folder, **local).eval().to(device)
+        if self._half:
+            model = model.half()
+        prepare = (AutoImageProcessor if self._sees else AutoTokenizer).from_pretrained(self._folder, **local)
+        return torch, model, prepare, device

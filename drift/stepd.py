@@ -50,7 +50,7 @@ class STEPD(Detector, base.DriftDetector):
     >>> import numpy as np
     >>> detector = STEPD()
     >>> detector.update_many(np.arange(600) % np.repeat([10, 2], [400, 200]) == 0).tolist()
-    [443]
+    [428]
     """
 
     _dtype = STEPD_SERIES

@@ -70,8 +70,8 @@ def evaluate_repeats(
     Examples
     --------
     >>> import ihomer
-    >>> result = evaluate_repeats("flags", {"linear": ihomer.LinearClassifier()}, 3, baselines=False)
-    >>> [run.data["order"] for run in result.runs]
+    >>> result = evaluate_repeats("yeast", {"linear": ihomer.LinearClassifier()}, 3, max_events=200)
+    >>> [run.data["order"] for run in result.runs if not run.baseline]
     ['shuffled:0', 'shuffled:1', 'shuffled:2']
     """
     from ihomer.evaluation.prequential import evaluate

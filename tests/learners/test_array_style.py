@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import doctest
 import functools
-import importlib
 import pickle
 import re
 import subprocess
@@ -35,13 +33,6 @@ def events(n=200, seed=0):
     x = np.random.default_rng(seed).normal(size=(n, 4))
     classes = np.array(["red", "green", "blue"])[np.where(x[:, 0] > 0.4, 0, np.where(x[:, 1] > 0, 1, 2))]
     return x, classes, np.column_stack([x[:, 0] > 0, x[:, 1] > 0.3, x[:, 2] > 0.5]).astype(int)
-
-
-@pytest.mark.parametrize("module", ["learners.array_style", "learners.partial_fit"])
-def test_examples(module):
-    outcome = doctest.testmod(importlib.import_module(module))
-    assert outcome.attempted
-    assert not outcome.failed
 
 
 # Arrays.

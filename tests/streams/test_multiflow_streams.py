@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import copy
-import doctest
 import importlib
 import json
 import re
@@ -15,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import streams.multiflow
 from learners.linear import LinearClassifier
 from streams.batch import PARTIAL, Batch, Rows, Schema
 from streams.jsonl import JSONLinesSource
@@ -75,12 +73,6 @@ KINDS = {
 @pytest.fixture(params=KINDS)
 def make(request):
     return KINDS[request.param]
-
-
-def test_examples():
-    outcome = doctest.testmod(streams.multiflow)
-    assert outcome.attempted
-    assert not outcome.failed
 
 
 def test_every_event_of_the_stream_comes_once(make):

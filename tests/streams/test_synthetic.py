@@ -1,7 +1,5 @@
 """Synthetic streams: the same events however they are read, as their definition has them, and as asked for."""
 
-import doctest
-import importlib
 import itertools
 import math
 
@@ -31,13 +29,6 @@ VARIANTS = [
     {"labels": 1, "features": 1},
     {"labels": 40, "cardinality": 3.0},
 ]
-
-
-@pytest.mark.parametrize("name", ["schedule", "source", "url"])
-def test_examples_in_the_documentation(name):
-    outcome = doctest.testmod(importlib.import_module(f"streams.synthetic.{name}"))
-    assert outcome.attempted
-    assert not outcome.failed
 
 
 # Random numbers.

@@ -25,7 +25,7 @@ from streams.batch import Batch, Rows
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LEARNERS = {"ihomer": "ihomer", "tree": "mlhat", "chain": "chain", "kNN": "knn", "linear": "linear"}
+LEARNERS = {"ihomer": "ihomer", "mlhat": "mlhat", "chain": "chain", "kNN": "knn", "linear": "linear"}
 FLOOR = "floor"
 
 LABELS = (6, 20, 60, 200, 600, 2000, 10_000)

@@ -29,8 +29,8 @@ LEARNERS = {
     "linear": ("linear", 10_000_000),
     "naive Bayes": ("naive-bayes", 10_000_000),
     "chain": ("chain", 10_000_000),
-    "tree": (f"mlhat:max_bytes={BUDGET}", 10_000_000),
-    "tree, as published": (f"mlhat:mode=paper,max_bytes={BUDGET}", 10_000_000),
+    "mlhat": (f"mlhat:max_bytes={BUDGET}", 10_000_000),
+    "mlhat, as published": (f"mlhat:mode=paper,max_bytes={BUDGET}", 10_000_000),
     "kNN": ("knn", 10_000_000),
     "ihomer": ("ihomer", 2_000_000),
 }

@@ -108,6 +108,17 @@ class LinearClassifier(Learner):
         self._born = np.zeros(0, np.float32)
         self._totals = np.array([0.0, 0.0, *thresholding.START])
 
+    @property
+    def _mutable_attributes(self) -> set[str]:
+        return {"learning_rate", "l1", "l2", "threshold"}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # River's `mutate` sets attributes, where kernels read an array.
+        if "_settings" in self.__dict__ and name in self._mutable_attributes:
+            given = {"learning_rate": self.learning_rate, "l1": self.l1, "l2": self.l2, "threshold": self.threshold}
+            self._settings[:] = settings_of(self.optimizer, **{**given, name: value})
+        super().__setattr__(name, value)
+
     def _run(self, batch: Batch, learn: bool) -> Prediction:
         n, n_labels = len(batch), self.schema_.n_labels
         arrays = self.arrays()

@@ -90,6 +90,9 @@ class OneEvent:
         self._label_names: tuple[Any, ...] = ()
         self._labels = _NO_LABELS
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> None:
+        """Nothing: a copy of a learner makes its own, of its own arrays."""
+
     def answer(self, x: Mapping[Any, Any]) -> list[int] | None:
         """The columns of the labels predicted, or None where the event is refused."""
         given = self._read(x)

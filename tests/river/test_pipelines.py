@@ -135,11 +135,32 @@ def test_a_clone_and_a_grid_take_other_parameters():
         pipeline.clone({"LinearClassifier": {"l2": -1.0}})
 
 
+def test_a_linear_model_goes_on_with_other_rates():
+    pipeline, plain = scaled() | LinearClassifier(), scaled() | LinearClassifier(learning_rate=0.1, l2=0.01)
+    events = numeric_events()
+    for x, y in events[:100]:
+        pipeline.predict_one(x)
+        pipeline.learn_one(x, y)
+        plain[0].learn_one(x)
+    pipeline.mutate({"LinearClassifier": {"learning_rate": 0.1, "l2": 0.01, "threshold": 0.3}})
+    plain[-1].set_state(pipeline[-1].get_state())
+    for x, y in events[100:]:
+        pipeline.learn_one(x, y)
+        plain.learn_one(x, y)
+    assert_same_state(pipeline[-1], plain[-1])
+    proba, answer = pipeline.predict_proba_one(events[0][0]), pipeline.predict_one(events[0][0])
+    assert answer == {label: p[True] > 0.3 for label, p in proba.items()}
+    with pytest.raises(ValueError, match="l2 must be at least 0 and finite, got -1"):
+        pipeline.mutate({"LinearClassifier": {"l2": -1}})
+    assert pipeline[-1].l2 == 0.01
+    assert pickle.loads(pickle.dumps(pipeline))[-1].learning_rate == pipeline.clone()[-1].learning_rate == 0.1
+
+
 @few_learners
-def test_parameters_are_fixed_when_a_learner_is_made(make):
+def test_other_parameters_are_fixed_when_a_learner_is_made(make):
     """Settings are checked and laid out for the kernels once; river's word for that is immutable."""
     model = make()
-    name = next(iter(model._get_params()))
+    name = next(name for name in model._get_params() if name not in model._mutable_attributes)
     with pytest.raises(ValueError, match=f"'{name}' is not a mutable attribute of {type(model).__name__}"):
         (scaled() | model).mutate({type(model).__name__: {name: None}})
     assert model._get_params() == make()._get_params()

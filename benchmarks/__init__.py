@@ -27,6 +27,7 @@ SUITES = {
     "memory": "benchmarks.memory",
     "regression": "benchmarks.regression",
     "siblurry": "benchmarks.siblurry",
+    "single-label": "benchmarks.single_label",
     "speed": "benchmarks.speed",
 }
 """Name of a suite to the module that defines it."""

@@ -81,7 +81,7 @@ def _list(options: argparse.Namespace) -> None:
             print(name)
             continue
         suite = import_module(SUITES[name])
-        print(f"{name:10} {str(suite.__doc__).splitlines()[0]}")
+        print(f"{name:12} {str(suite.__doc__).splitlines()[0]}")
         for cell in suite.cells() if options.suite else ():
             print(f"    {cell.name}{'' if cell.quick else '   (not with --quick)'}")
 

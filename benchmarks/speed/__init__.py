@@ -1,4 +1,4 @@
-"""Metrics, learners, detectors, clusters, readers, start beside river, MOA, Vowpal Wabbit, scikit-learn, pyarrow."""
+"""Metrics, learners, detectors, clusters, readers, start beside river, Vowpal Wabbit, scikit-learn, pyarrow."""
 
 from benchmarks.frame import Cell
 from benchmarks.speed import (
@@ -11,7 +11,6 @@ from benchmarks.speed import (
     metrics,
     naive_bayes,
     readers,
-    single_label,
     startup,
     text_readers,
     trees,
@@ -26,7 +25,6 @@ def cells() -> list[Cell]:
         metrics,
         classifier,
         trees,
-        single_label,
         linear,
         knn,
         naive_bayes,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks import single_label
 from benchmarks.classes import Classes, accuracy, radial, random_tree, stream
 from benchmarks.frame import Clock, Contestant, PeerMissingError, Setting, measure
 from benchmarks.peers import Environment
-from benchmarks.speed import single_label
 from ihomer import open_source
 from learners import MajorityClassifier
 from streams.batch import Batch

@@ -118,7 +118,7 @@ def _streams(n_events: int, n_slow: int) -> list[Stream]:
 
 METHODS = [
     Method(
-        "single-label",
+        "tree",
         _tree,
         _river_tree,
         "HoeffdingTree",
@@ -128,7 +128,7 @@ METHODS = [
         dictionaries=5,
     ),
     Method(
-        "single-label-adaptive",
+        "adaptive-tree",
         _adaptive_tree,
         _river_adaptive_tree,
         "HoeffdingAdaptiveTree",
@@ -137,7 +137,7 @@ METHODS = [
         _streams(50_000, 10_000),
     ),
     Method(
-        "single-label-forest",
+        "forest",
         _forest,
         _river_forest,
         "AdaptiveRandomForestClassifier",
@@ -147,7 +147,7 @@ METHODS = [
         _streams(20_000, 2_000),
     ),
     Method(
-        "single-label-bagging",
+        "bagging",
         _bagging,
         _river_bagging,
         "OnlineAdwinBagging",

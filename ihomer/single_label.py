@@ -60,8 +60,9 @@ class SingleLabel(base.MiniBatchClassifier):
     def learn_one(self, x: Mapping[Any, Any], y: Any, w: float = 1.0) -> None:
         """Learn that the event ``x`` is of class ``y``, with a weight."""
         label = y.item() if isinstance(y, np.generic) else y
-        absent = dict.fromkeys(self.model.schema_.label_names, False)
-        self.model.learn_one(x, {**absent, label: True}, w=w)
+        told = dict.fromkeys(self.model.schema_.label_names, False)
+        told[label] = True
+        self.model.learn_one(x, told, w=w)
 
     def predict_proba_one(self, x: Mapping[Any, Any], **kwargs: Any) -> dict[Any, float]:
         """Class to probability, for the classes met so far; they sum to 1."""
@@ -72,10 +73,10 @@ class SingleLabel(base.MiniBatchClassifier):
     def predict_one(self, x: Mapping[Any, Any], **kwargs: Any) -> Any:
         """The most probable class, or None where there is none."""
         try:
-            proba = self.predict_proba_one(x)
+            row = self.model.proba_row(x)
         except NotImplementedError:
             return next((label for label, is_present in self.model.predict_one(x).items() if is_present), None)
-        return max(proba, key=proba.__getitem__, default=None)
+        return self.model.schema_.label_names[row.index(max(row))] if row else None
 
     def learn_many(self, X: Any, y: Iterable[Any], w: NDArray[Any] | None = None) -> None:
         """Learn a row after the other: a frame of pandas or polars or an array, the class of each row, and weights."""
@@ -103,10 +104,10 @@ class SingleLabel(base.MiniBatchClassifier):
         classes = np.full((len(X), 1), None, object)
         if len(names):
             try:
-                scores = np.asarray(self.predict_proba_many(X))
+                scores, is_answered = np.asarray(self.model.predict_proba_many(X)), np.ones(len(X), bool)
             except NotImplementedError:
                 scores = np.asarray(self.model.predict_many(X))
-            is_answered = scores.any(axis=1)
+                is_answered = scores.any(axis=1)
             classes[is_answered, 0] = names[scores.argmax(axis=1)[is_answered]]
         answers = like(X, classes, ["class"])
         return answers[:, 0] if isinstance(answers, np.ndarray) else answers["class"]

@@ -182,15 +182,19 @@ class Learner(base.MultiLabelClassifier, abc.ABC):
 
     def predict_proba_one(self, x: Mapping[Any, Any], **kwargs: Any) -> dict[Any, dict[bool, float]]:
         """``{label: {False: q, True: p}}`` for every label that the learner holds."""
+        row = self.proba_row(x)
+        return {name: {False: 1.0 - p, True: p} for name, p in zip(self.schema_.label_names, row, strict=True)}
+
+    def proba_row(self, x: Mapping[Any, Any]) -> list[float]:
+        """The probabilities of one event's labels, in the order of ``schema_.label_names``."""
         one = self._single()
         if one is not None and one.answer(x) is not None:
-            row = one.proba
-        else:
-            proba = self._through(Batch.from_dicts([x], schema=self.schema_, grow=False), False).proba
-            if proba is None:
-                raise NotImplementedError(f"{type(self).__name__} has no probabilities")
-            row = (proba.to_dense(self.schema_.n_labels) if isinstance(proba, Rows) else proba)[0].tolist()
-        return {name: {False: 1.0 - p, True: p} for name, p in zip(self.schema_.label_names, row, strict=True)}
+            return one.proba
+        proba = self._through(Batch.from_dicts([x], schema=self.schema_, grow=False), False).proba
+        if proba is None:
+            raise NotImplementedError(f"{type(self).__name__} has no probabilities")
+        dense = proba.to_dense(self.schema_.n_labels) if isinstance(proba, Rows) else proba
+        return dense[0].tolist()  # type: ignore[no-any-return]
 
     def learn_many(self, X: Any, y: Any, w: NDArray[Any] | None = None) -> None:
         """Learn a row after the other.

@@ -107,7 +107,7 @@ class SingleLabel(base.MiniBatchClassifier):
                 scores, is_answered = np.asarray(self.model.predict_proba_many(X)), np.ones(len(X), bool)
             except NotImplementedError:
                 scores = np.asarray(self.model.predict_many(X))
-                is_answered = scores.any(axis=1)
+                is_answered = np.asarray(scores.any(axis=1))
             classes[is_answered, 0] = names[scores.argmax(axis=1)[is_answered]]
         answers = like(X, classes, ["class"])
         return answers[:, 0] if isinstance(answers, np.ndarray) else answers["class"]

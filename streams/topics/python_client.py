@@ -221,6 +221,11 @@ class PythonConsumer:
         fetcher = self._consumer._fetcher
         if not fetcher._next_partition_records:
             fetcher._next_partition_records = None
+        # One that has begun to join anew since the topic's partitions came to be known forgets to end that where a poll
+        # ends before: it would send no heartbeat any more, be given up, and never know.
+        coordinator = self._consumer._coordinator
+        if coordinator.rejoining:
+            coordinator.request_rejoin()
         try:
             with _told(self._address, "fetching"):
                 found = self._consumer.poll(timeout_ms=int(1000 * timeout), max_records=most)

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from learners.base import State, with_room
 from streams.batch import COMPLETE, PARTIAL, Batch
 
+_AT_ONCE = 4096
+"""Events whose label sets are told apart at once."""
+
 _REMEMBERED = 4096
 """Sets beyond the bound whose likest class is kept at hand."""
 
@@ -32,7 +35,6 @@ class LabelSets:
         self._indptr = np.zeros(2, np.int64)
         self._labels = np.zeros(0, np.int32)
         self._number_of: dict[bytes, int] = {}
-        self._alone = np.zeros(0, np.int64)
         self._like: dict[bytes, int] = {}
         self._members: list[list[int]] = []
 
@@ -51,24 +53,26 @@ class LabelSets:
 
         That of a partly labelled event is the set of the labels that are known to be there.
         """
+        if len(batch) > _AT_ONCE:
+            pieces = [self.numbers(batch[start : start + _AT_ONCE]) for start in range(0, len(batch), _AT_ONCE)]
+            return np.concatenate(pieces)
         y, state = batch.y, batch.label_state
         learned = state == COMPLETE
         if batch.known is not None:
             learned |= (state == PARTIAL) & (np.diff(batch.known.indptr) > 0)
         if len(batch) == 1:
             return np.array([self._number(y.indices[: y.indptr[1]]) if learned[0] else -1], np.int64)
-        n_present = np.diff(y.indptr)
-        single = np.flatnonzero(learned & (n_present == 1))
-        labels = y.indices[y.indptr[single]]
-        self._alone = with_room(self._alone, int(labels.max(initial=-1)) + 1, -1)
-        _, first = np.unique(labels, return_index=True)
-        new = single[first[self._alone[labels[first]] < 0]]
-        others = np.flatnonzero(learned & (n_present != 1))
-        key = np.full(len(batch), -1, np.int64)
-        for event in np.sort(np.concatenate([new, others])).tolist():
-            key[event] = self._number(y.indices[y.indptr[event] : y.indptr[event + 1]])
-        self._alone[y.indices[y.indptr[new]]] = key[new]
-        key[single] = self._alone[labels]
+        events = np.flatnonzero(learned)
+        sizes = np.diff(y.indptr)[events]
+        rows = np.full((len(events), int(sizes.max(initial=1))), -1, np.int32)
+        rows[np.arange(rows.shape[1]) < sizes[:, np.newaxis]] = y.take(events).indices
+        sets = rows if rows.shape[1] > 1 else rows[:, 0]
+        _, first, set_of = np.unique(sets, axis=0, return_index=True, return_inverse=True)
+        number = np.zeros(len(first), np.int64)
+        for k in np.argsort(first).tolist():
+            number[k] = self._number(rows[first[k], : sizes[first[k]]])
+        key = np.full(len(batch), -1)
+        key[events] = number[set_of]
         return key
 
     def find(self, labels: list[int]) -> int:

@@ -56,10 +56,10 @@ def is_plain(schema: Schema) -> bool:
     return not (schema.sparse or schema.categories or schema.ignored)
 
 
-Kernel = Callable[[Any, NDArray[np.float64], NDArray[np.int32], NDArray[np.uint8], NDArray[np.int32], float], int]
+Kernel = Callable[..., int]
 """Takes ``(bundle, values, columns, flags, labels, weight)``: the `Bundle`, what was given for which features, what was
 told of which labels (none: the event is answered only), and a weight. Answers the event, then learns it; returns how
-many labels are chosen, or `REFUSED`."""
+many labels are chosen, or `REFUSED`. That of a subclass may be told of labels in another way."""
 
 
 class OneEvent:
@@ -188,6 +188,8 @@ else:
 
         A kernel is called with eighty arrays in 1 microsecond this way, where to pass them one by one takes 15 and as
         a tuple 30.
+        The function that makes one stands with the parts: one for all would keep their types in one cache, and whoever
+        read that would import all of them.
         """
 
     structref.define_proxy(Bundle, _BundleType, ["parts"])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from learners.base import Learner, State
 from learners.inputs import Inputs, as_schema_says
-from learners.one_event import REFUSED, Bundle, Event, OneEvent, is_plain
+from learners.one_event import Bundle, Event, OneEvent, is_plain
 from learners.trees.label_sets import LabelSets
 from learners.trees.pool import CATEGORIES, CATEGORY, KINDS, LEAF, LOGGED, PRESENT, SPLIT, Events, Pool, Settings
 from learners.trees.pool_storage import STATE, WINDOW_BYTES, from_state, nothing, to_state, with_inputs, with_records
@@ -274,14 +274,14 @@ class ClassTrees(Learner, abc.ABC):
         return {**super().__getstate__(), "_laid_out": None}
 
     def _one_event(self) -> OneEvent | None:
-        if self._kernel_of_one() is None or not is_plain(self.schema_) or not self.schema_.n_features:
+        kernel, schema = self._kernel_of_one(), self.schema_
+        if kernel is None or not is_plain(schema) or not schema.n_features:
             return None
         self._lay_out()
-        schema = self.schema_
         blank = Batch(schema, np.zeros((1, schema.n_features), np.float32), Rows.empty(1), np.zeros(1, np.uint8))
         events = self._events(blank, False)
         parts = Parts(self._pool, self._settings, events, np.zeros((1, schema.n_labels)), np.full(1, -1))
-        return ClassEvent(self, parts)
+        return ClassEvent(self, kernel, parts)
 
     def _kernel_of_one(self) -> Any:
         """What answers and learns one event, taking ``(bundle, values, columns, key, weight)``; None: nothing.
@@ -318,16 +318,11 @@ def _bundle(parts):
     return Bundle(parts)
 
 
-def _none(*given: Any) -> int:
-    """No kernel: that of the learner is asked for with every event, as it is not the event's to keep."""
-    return REFUSED
-
-
 class ClassEvent(OneEvent):
     """Answers and learns single events whose class is a label set that is held already; refuses all others."""
 
-    def __init__(self, learner: ClassTrees, parts: Parts) -> None:
-        super().__init__(learner.schema_, _none, _bundle(parts), Event.of(learner.schema_))
+    def __init__(self, learner: ClassTrees, kernel: Any, parts: Parts) -> None:
+        super().__init__(learner.schema_, kernel, _bundle(parts), Event.of(learner.schema_))
         self._learner, self._parts = learner, parts
         self._sets = learner._sets
         self._keys: dict[tuple[Any, ...], int] = {}
@@ -341,8 +336,8 @@ class ClassEvent(OneEvent):
 
     def answer(self, x: Mapping[Any, Any]) -> list[int] | None:
         """The columns of the labels predicted, or None where the event is refused."""
-        given = self._read(x) if x else None
-        if given is None or self._learner._kernel_of_one()(self._bundle, *given, -1, 1.0) < 0:
+        given = self._read(x)
+        if given is None or self._kernel(self._bundle, *given, -1, 1.0) < 0:
             return None
         threshold = self._learner.threshold
         if threshold is not None:
@@ -351,11 +346,11 @@ class ClassEvent(OneEvent):
 
     def learn(self, x: Mapping[Any, Any], y: Mapping[Any, Any], weight: float) -> bool:
         """Learn an event; False where it is refused."""
-        given = self._read(x) if x else None
+        given = self._read(x)
         if given is None or not (isinstance(weight, (int, float)) and 0 < weight < np.inf):
             return False
         key = self._key(y)
-        if key < 0 or self._learner._kernel_of_one()(self._bundle, *given, key, float(weight)) < 0:
+        if key < 0 or self._kernel(self._bundle, *given, key, float(weight)) < 0:
             return False
         if self._parts.pool.totals[LOGGED]:
             self._learner._read_log()

@@ -65,6 +65,17 @@ def feed_windows(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def empty_window(windows: NDArray[Any], n_buckets: NDArray[np.int32], buckets: NDArray[np.float64], place: int) -> None:
+    """Forget what a window holds and has counted."""
+    window = windows[place]
+    window["width"] = window["n_rows"] = window["n_since_start"] = window["drift"] = 0
+    window["n_detections"] = window["n_missing"] = 0
+    window["total"] = window["deviations"] = 0.0
+    n_buckets[place] = 0
+    buckets[place] = 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _feed(
     window: Any,
     counts: NDArray[np.int32],

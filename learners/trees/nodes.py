@@ -9,6 +9,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from drift.adwin_window import empty_window
+
 FREE, LEAF, BRANCH = 0, 1, 2
 """What a node record holds."""
 
@@ -224,12 +226,7 @@ def forget(tree: Tree, node: int) -> None:
     tree.nodes[node]["n_pending"] = 0
     tree.pending[node] = 0.0
     for w in range(2 * node, 2 * node + 2):
-        window = tree.adwin[w]
-        window["width"] = window["n_rows"] = window["n_since_start"] = window["drift"] = 0
-        window["n_detections"] = window["n_missing"] = 0
-        window["total"] = window["deviations"] = 0.0
-        tree.n_buckets[w] = 0
-        tree.buckets[w] = 0.0
+        empty_window(tree.adwin, tree.n_buckets, tree.buckets, w)
 
 
 @inner

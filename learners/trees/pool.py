@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from drift.adwin_window import empty_window
 from learners.draws import scramble
 from learners.trees.nodes import Kernel, inner
 
@@ -344,12 +345,7 @@ def free_classes(pool: Pool, leaf: int) -> None:
 def new_window(pool: Pool, node: int) -> None:
     """Give a node an empty ADWIN window."""
     row = _take(pool.totals, WINDOWS, pool.free_windows)
-    window = pool.windows[row]
-    window["width"] = window["n_rows"] = window["n_since_start"] = window["drift"] = 0
-    window["n_detections"] = window["n_missing"] = 0
-    window["total"] = window["deviations"] = 0.0
-    pool.n_buckets[row] = 0
-    pool.buckets[row] = 0.0
+    empty_window(pool.windows, pool.n_buckets, pool.buckets, row)
     pool.pending[row] = 0.0
     pool.nodes[node]["window"] = row
     pool.trees[pool.nodes[node]["tree"]]["n_windows"] += 1

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from drift.adwin_window import WINDOW, feed_windows
+from drift.adwin_window import WINDOW, empty_window, feed_windows
 from learners.base import State
 from learners.draws import named, poissons, scramble
 from learners.trees.backgrounds import GRACE_PERIOD, MIN_WINDOW_LENGTH
@@ -376,12 +376,7 @@ def rises(watch: Watch, w: int, errors: Floats, delta: float) -> bool:
 @inner
 def empty(watch: Watch, w: int) -> None:
     """Forget what a window holds."""
-    window = watch.windows[w]
-    window["width"] = window["n_rows"] = window["n_since_start"] = window["drift"] = 0
-    window["n_detections"] = window["n_missing"] = 0
-    window["total"] = window["deviations"] = 0.0
-    watch.n_buckets[w] = 0
-    watch.buckets[w] = 0.0
+    empty_window(watch.windows, watch.n_buckets, watch.buckets, w)
 
 
 @inner

@@ -358,8 +358,8 @@ def _times(settings: Settings, event: int, draw: int) -> float:
     return max(1.0, float(poisson(settings.seed, event, draw))) if settings.bootstrap else 1.0
 
 
-@inner
-def _work(
+@njit(cache=True, nogil=True, error_model="numpy")
+def _run(
     pool: Pool, settings: Settings, events: Events, begin: int, learns_all: bool, proba: Floats, best: Ints
 ) -> int:
     """Answer the events from ``begin`` on in ``proba`` and ``best``; if ``learns_all``, learn each before the next.
@@ -456,13 +456,6 @@ def _work(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _run(
-    pool: Pool, settings: Settings, events: Events, begin: int, learns_all: bool, proba: Floats, best: Ints
-) -> int:
-    return _work(pool, settings, events, begin, learns_all, proba, best)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def _run_one(bundle, values, columns, key, weight):
     parts = bundle.parts
     pool, settings, events, proba, best = parts.pool, parts.settings, parts.events, parts.proba, parts.best
@@ -471,4 +464,4 @@ def _run_one(bundle, values, columns, key, weight):
     events.key[0], events.weight[0] = key, weight
     proba[:] = 0.0
     best[:] = -1
-    return 0 if _work(pool, settings, events, 0, key >= 0, proba, best) == 1 else REFUSED
+    return 0 if _run(pool, settings, events, 0, key >= 0, proba, best) == 1 else REFUSED

@@ -236,8 +236,8 @@ def learn_and_grow(
         grow_leaf(pool, taught, settings, events)
 
 
-@inner
-def _work(
+@njit(cache=True, nogil=True, error_model="numpy")
+def _run(
     pool: Pool, settings: Settings, events: Events, begin: int, learns_all: bool, proba: Floats, best: Ints
 ) -> int:
     """Answer the events from ``begin`` on in ``proba`` and ``best``; if ``learns_all``, learn each before the next.
@@ -277,13 +277,6 @@ def _work(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _run(
-    pool: Pool, settings: Settings, events: Events, begin: int, learns_all: bool, proba: Floats, best: Ints
-) -> int:
-    return _work(pool, settings, events, begin, learns_all, proba, best)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def _run_one(bundle, values, columns, key, weight):
     parts = bundle.parts
     pool, settings, events, proba, best = parts.pool, parts.settings, parts.events, parts.proba, parts.best
@@ -292,4 +285,4 @@ def _run_one(bundle, values, columns, key, weight):
     events.key[0], events.weight[0] = key, weight
     proba[:] = 0.0
     best[:] = -1
-    return 0 if _work(pool, settings, events, 0, key >= 0, proba, best) == 1 else REFUSED
+    return 0 if _run(pool, settings, events, 0, key >= 0, proba, best) == 1 else REFUSED

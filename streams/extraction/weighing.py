@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
+from numba import njit
+from numpy.typing import NDArray
 
 from streams.extraction.encoding import Encoder, Features
 from streams.rows import Rows
@@ -60,15 +62,10 @@ class StreamingIDF:
         """The rows weighed, in order."""
         assert isinstance(rows, Rows), "hashed texts are sparse"
         assert rows.data is not None, "and they have values"
-        data = rows.data.copy()
-        for low, high in zip(rows.indptr[:-1].tolist(), rows.indptr[1:].tolist(), strict=True):
-            columns = rows.indices[low:high]
-            self._n += 1
-            self._n_with[columns] += 1
-            weighed = data[low:high] * (np.log((1 + self._n) / (1 + self._n_with[columns])) + 1)
-            length = np.sqrt(np.square(weighed).sum())
-            data[low:high] = weighed / length if length else weighed
-        return Rows(rows.indptr, rows.indices, data)
+        weighed = np.empty(len(rows.data), np.float32)
+        _weigh(rows.indptr, rows.indices, rows.data, self._n, self._n_with, weighed)
+        self._n += len(rows)
+        return Rows(rows.indptr, rows.indices, weighed)
 
     def to_json(self) -> Any:
         """Texts so far, and how many of them had each column."""
@@ -79,3 +76,27 @@ class StreamingIDF:
         """Take over what ``to_json`` gave."""
         self._n = int(state["n"])
         self._n_with = np.frombuffer(zlib.decompress(base64.b64decode(state["n_with"])), "<i8").astype(np.int64)
+
+
+@njit(cache=True, nogil=True)
+def _weigh(
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    data: NDArray[np.float32],
+    n: int,
+    n_with: NDArray[np.int64],
+    weighed: NDArray[np.float32],
+) -> None:
+    """Write the rows weighed; ``n`` texts came before them."""
+    for i in range(len(indptr) - 1):
+        n += 1
+        squares = 0.0
+        for k in range(indptr[i], indptr[i + 1]):
+            column = indices[k]
+            n_with[column] += 1
+            value = data[k] * (np.log((1 + n) / (1 + n_with[column])) + 1)
+            squares += value * value
+            weighed[k] = value
+        length = np.sqrt(squares) if squares > 0.0 else 1.0
+        for k in range(indptr[i], indptr[i + 1]):
+            weighed[k] /= length

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from streams.extraction.encoding import Encoded, Encoder, encode, warm_up
+from streams.extraction.encoding import Encoded, Encoder, timed, warm_up
 
 
 class WorkerError(RuntimeError):
@@ -18,14 +17,16 @@ class WorkerError(RuntimeError):
 class Report:
     """What a worker has to tell.
 
-    ``ready``: it waits for its first block. ``done``: with a block, whose rows are ``encoded``; it took ``seconds``.
-    ``died``: whatever it had is lost. ``failed``: no worker will ever do better, for ``reason``.
+    ``ready``: it waits for its first block. ``done``: with a block, whose rows are ``encoded``; it took ``seconds``,
+    and for ``device_s`` of them its device computed. ``died``: whatever it had is lost. ``failed``: no worker will ever
+    do better, for ``reason``.
     """
 
     worker: int
     kind: Literal["ready", "done", "died", "failed"]
     encoded: Encoded | None = None
     seconds: float = 0.0
+    device_s: float = 0.0
     reason: str = ""
 
 
@@ -46,8 +47,11 @@ class Backend(Protocol):
     def give(self, worker: int, payloads: list[Any]) -> None:
         """Hand a block to a worker that is ready or done with the one before."""
 
-    def wait(self) -> list[Report]:
-        """What workers have to tell; waits until there is something, or until `wake` is called."""
+    def kill(self, worker: int) -> None:
+        """End a worker that hangs, by force; nothing that it had to tell is told any more. Called by who waits."""
+
+    def wait(self, timeout: float | None = None) -> list[Report]:
+        """What workers have to tell; waits until there is something, for so many seconds, or until `wake` is called."""
 
     def wake(self) -> None:
         """Let ``wait`` return, from any thread."""
@@ -57,7 +61,7 @@ class Backend(Protocol):
 
 
 class InlineBackend:
-    """One worker that is this process itself: a block is encoded when its report is waited for."""
+    """One worker that is this process: a block is encoded when its report is waited for, however long that takes."""
 
     n_workers = 1
 
@@ -75,13 +79,14 @@ class InlineBackend:
         """Keep the block for ``wait``."""
         self._block = payloads
 
-    def wait(self) -> list[Report]:
+    def kill(self, worker: int) -> None:
+        """Nothing: who would call this is who hangs."""
+
+    def wait(self, timeout: float | None = None) -> list[Report]:
         """Encode the block, if there is one."""
         if self._block is not None:
             block, self._block = self._block, None
-            begun = time.perf_counter()
-            encoded = encode(self._encoder, block)
-            self._reports.append(Report(0, "done", encoded, time.perf_counter() - begun))
+            self._reports.append(Report(0, "done", *timed(self._encoder, block)))
         reports = list(self._reports)
         self._reports.clear()
         return reports

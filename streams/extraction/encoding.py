@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +23,8 @@ Encoder = Callable[[list[Any]], Any]
 It must be picklable to go to workers, and a row must depend on its payload alone, or else it depends on which payloads
 stood beside it. What it may have beside: ``sparse`` and ``n_features``, True and the number of columns, where it gives
 `Rows`; ``fingerprint``, a text that another model or setting changes; ``warm_up()``, called once where it will work;
-and ``in_order()``, for what has to see the rows in their order (see `streams.extraction.weighing`).
+``device_s``, for how many seconds a device has computed for it so far, where one works beside the processor; and
+``in_order()``, for what has to see the rows in their order (see `streams.extraction.weighing`).
 """
 
 
@@ -80,6 +82,17 @@ def encode(encoder: Encoder, payloads: list[Any]) -> Encoded:
         Something is missing that the encoder needs.
     """
     return Encoded.joined(list(_pieces(encoder, payloads, 0)))
+
+
+def timed(encoder: Encoder, payloads: list[Any]) -> tuple[Encoded, float, float]:
+    """What `encode` gives, the seconds that it took, and for how many of them the device computed.
+
+    An encoder that tells nothing of a device computes on the processor, and does so all the time.
+    """
+    begun, computed = time.perf_counter(), getattr(encoder, "device_s", None)
+    encoded = encode(encoder, payloads)
+    seconds = time.perf_counter() - begun
+    return encoded, seconds, seconds if computed is None else getattr(encoder, "device_s", computed) - computed
 
 
 def _pieces(encoder: Encoder, payloads: list[Any], start: int) -> list[tuple[int, Encoded]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -32,6 +33,9 @@ _STARTS = 5
 
 _DEATHS = 20
 """How often in a row workers may die with a block before one is finished. Halving a block of 4,096 takes 16."""
+
+_START_S = 300.0
+"""Seconds that a worker has to be ready, at least: to load a model takes longer than to use it."""
 
 _BLOCK_DEATHS, _LONE_DEATHS = 2, 3
 """Workers that must have died of a block before it is halved, and of a payload that they had alone for it to be at
@@ -103,6 +107,10 @@ class ExtractionPool:
         With ``ray``: of a cluster that is there, or ``auto`` for one on this machine, begun where none is found.
     gpus
         With ``ray``: GPUs a worker, of which a fraction will do.
+    timeout_s
+        A worker that has had a block for so many seconds is killed, and one that has not been ready for as long, or for
+        300 s where that is less. None: workers are waited for. This process cannot interrupt itself, so that
+        ``inline`` always waits.
 
     Raises
     ------
@@ -118,8 +126,10 @@ class ExtractionPool:
     having it alone, cannot be encoded. Nor can one with which the encoder raises, which is found by halving, too, or
     for which it gives NaN or infinity. Every payload is answered once.
 
-    At most four blocks a worker are in flight, so memory does not grow with the stream. A worker that hangs is waited
-    for.
+    A worker that is killed because it hangs has died like any other: its block is encoded again, then halved, and a
+    payload that three of them hung at, having it alone, timed out.
+
+    At most four blocks a worker are in flight, so memory does not grow with the stream.
 
     Rows are the same for any number of workers if the encoder makes the same row of a payload whatever stands beside
     it. Networks do so up to rounding; lists are cut in the same way each time, so that with them nothing changes.
@@ -149,6 +159,7 @@ class ExtractionPool:
         dead_letters: Sink | None = None,
         address: str = "auto",
         gpus: float = 0.0,
+        timeout_s: float | None = 300.0,
     ) -> None:
         if on_error not in ("fail", "skip"):
             raise ValueError(f"on_error must be 'fail' or 'skip', got {on_error!r}")
@@ -159,6 +170,8 @@ class ExtractionPool:
         ):
             if value < least:
                 raise ValueError(f"{what} must be at least {least}, got {value}")
+        if timeout_s is not None and not timeout_s > 0:
+            raise ValueError(f"timeout_s must be positive or None, got {timeout_s:g}")
         self.encoder, self.on_error = encoder, on_error
         self.fingerprint = fingerprint(encoder)
         self.limits = Limits(batch_size, batch_bytes, batch_wait)
@@ -169,6 +182,8 @@ class ExtractionPool:
         self._changed = threading.Condition()
         self._waiting: deque[_Task] = deque()
         self._in_hand: list[_Task | None] = [None] * self.n_workers
+        self._timeout_s = None if self.is_inline else timeout_s
+        self._due = [math.inf] * self.n_workers
         self._idle: set[int] = set()
         self._ready: set[int] = set()
         self._n_failed_starts = self._n_failed_blocks = 0
@@ -177,7 +192,7 @@ class ExtractionPool:
         self._thread: threading.Thread | None = None
         try:
             for worker in range(self.n_workers):
-                self._backend.start(worker)
+                self._start(worker)
         except BaseException:
             self._backend.close()
             raise
@@ -279,7 +294,7 @@ class ExtractionPool:
     def metrics(self) -> dict[str, Any]:
         """How many payloads, how long their blocks took and waited, and how busy each worker has been."""
         with self._changed:
-            return self.load.as_dict()
+            return self.load.as_dict(n_queued=len(self._waiting))
 
     def close(self) -> None:
         """End the workers; what is still in flight is given up. May be called twice."""
@@ -356,20 +371,52 @@ class ExtractionPool:
 
     def _turn(self) -> None:
         """Wait for what workers have to tell, act on it, and give blocks to those that are idle now."""
-        reports = self._backend.wait()
-        if reports:
-            with self._changed:
-                for report in reports:
-                    self._take_in(report)
+        reports = self._backend.wait(self._patience_s())
+        with self._changed:
+            for report in reports:
+                self._take_in(report)
+            late = self._late()
+            for worker in late:
+                self._backend.kill(worker)
+                self._bury(worker, f"timed out after {self._allowed_s(worker):g} s", hung=True)
+            if reports or late:
                 self._hand_out()
                 self._changed.notify_all()
+
+    def _patience_s(self) -> float | None:
+        """Seconds until the first worker is late; one that begins something in the meantime will not be so earlier."""
+        if self._timeout_s is None:
+            return None
+        now = time.monotonic()
+        return max(0.0, min(min(self._due) - now, self._timeout_s))
+
+    def _late(self) -> list[int]:
+        """Workers that should have told something by now."""
+        now = time.monotonic()
+        return [worker for worker, due in enumerate(self._due) if due <= now]
+
+    def _start(self, worker: int) -> None:
+        self._expect(worker)
+        self._backend.start(worker)
+
+    def _expect(self, worker: int) -> None:
+        """From now on a worker has so long to tell something."""
+        self._due[worker] = time.monotonic() + self._allowed_s(worker)
+
+    def _allowed_s(self, worker: int) -> float:
+        if self._timeout_s is None:
+            return math.inf
+        return self._timeout_s if worker in self._ready else max(self._timeout_s, _START_S)
 
     def _hand_out(self) -> None:
         while self._idle and self._waiting:
             worker = min(self._idle)
             self._idle.discard(worker)
             task = self._in_hand[worker] = self._waiting.popleft()
+            self._expect(worker)
+            self.load.given()
             self._backend.give(worker, task.payloads)
+        self.load.queued(len(self._waiting))
 
     def _take_in(self, report: Report) -> None:
         worker = report.worker
@@ -380,6 +427,7 @@ class ExtractionPool:
             return
         task, self._in_hand[worker] = self._in_hand[worker], None
         self._idle.add(worker)
+        self._due[worker] = math.inf
         if report.kind == "ready":
             self._ready.add(worker)
             self._n_failed_starts = 0
@@ -387,16 +435,18 @@ class ExtractionPool:
         assert task is not None, "a worker is done with a block that it was given"
         assert report.encoded is not None, "it has encoded the block"
         self._n_failed_blocks = 0
-        self._finish(task, worker, report.encoded, report.seconds)
+        self._finish(task, worker, report.encoded, report.seconds, report.device_s)
 
-    def _finish(self, task: _Task, worker: int, encoded: Encoded, seconds: float) -> None:
+    def _finish(self, task: _Task, worker: int, encoded: Encoded, seconds: float = 0.0, device_s: float = 0.0) -> None:
         n = len(task.payloads)
         task.job.take_in(task.start, n, encoded)
-        self.load.done(worker, n, len(encoded.faults), seconds, time.monotonic() - task.handed_over)
+        latency_s = time.monotonic() - task.handed_over
+        self.load.done(worker, n, len(encoded.faults), seconds, device_s, latency_s)
 
-    def _bury(self, worker: int, reason: str) -> None:
+    def _bury(self, worker: int, reason: str, *, hung: bool = False) -> None:
         """A worker has died: another one takes its place, and what it had is encoded again."""
         self.load.workers[worker].n_deaths += 1
+        self.load.workers[worker].n_timeouts += hung
         self._idle.discard(worker)
         task, self._in_hand[worker] = self._in_hand[worker], None
         if worker not in self._ready:
@@ -408,16 +458,16 @@ class ExtractionPool:
             self._n_failed_blocks += 1
             if self._n_failed_blocks >= _DEATHS:
                 raise WorkerError(f"workers must get a block done, got {_DEATHS} that died of one in a row ({reason})")
-            self._again(task, worker, reason)
-        self._backend.start(worker)
+            self._again(task, worker, reason if hung else f"the encoder's process died of it ({reason})")
+        self._start(worker)
 
-    def _again(self, task: _Task, worker: int, reason: str) -> None:
+    def _again(self, task: _Task, worker: int, fault: str) -> None:
         task.n_deaths += 1
         n = len(task.payloads)
         if task.n_deaths < (_LONE_DEATHS if n == 1 else _BLOCK_DEATHS):
             self._waiting.appendleft(task)
         elif n == 1:
-            self._finish(task, worker, Encoded(None, {0: f"the encoder's process died of it ({reason})"}), 0.0)
+            self._finish(task, worker, Encoded(None, {0: fault}))
         else:
             half = n // 2
             for start, part in ((half, task.payloads[half:]), (0, task.payloads[:half])):

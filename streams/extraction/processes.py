@@ -96,11 +96,19 @@ class ProcessBackend:
             with suppress(OSError):
                 there.connection.send((inbox.name, len(message), self._outboxes[worker].name))
 
-    def wait(self) -> list[Report]:
+    def kill(self, worker: int) -> None:
+        """Kill the process; what it may have said is not heard."""
+        there, self._workers[worker] = self._workers[worker], None
+        if there is not None:
+            there.process.kill()
+            there.connection.close()
+            there.process.join(_PATIENCE_S)
+
+    def wait(self, timeout: float | None = None) -> list[Report]:
         """What workers have to tell, their deaths among it."""
         there = {worker.connection: number for number, worker in enumerate(self._workers) if worker is not None}
         reports = []
-        for ready in wait([*there, self._bell]):
+        for ready in wait([*there, self._bell], timeout):
             if ready is self._bell:
                 self._bell.recv_bytes()
                 self._rung.release()
@@ -123,12 +131,12 @@ class ProcessBackend:
             return Report(number, "ready")
         if kind == "failed":
             return Report(number, "failed", reason=rest[0])
-        message, seconds = rest
+        message, *seconds = rest
         outbox = self._outboxes[number]
         if kind == "done":
-            return Report(number, "done", outbox.get(message), seconds)
+            return Report(number, "done", outbox.get(message), *seconds)
         outbox.make_room(2 * len(message))
-        return Report(number, "done", pickle.loads(message), seconds)
+        return Report(number, "done", pickle.loads(message), *seconds)
 
     def wake(self) -> None:
         """Ring once, however often it is called before ``wait`` has heard it."""

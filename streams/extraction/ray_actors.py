@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import pickle
 import threading
-import time
 from collections import deque
 from typing import Any
 
 from streams.extraction.backend import Report
-from streams.extraction.encoding import Encoder, EncoderError, encode, warm_up
+from streams.extraction.encoding import Encoder, EncoderError, timed, warm_up
 from streams.extraction.shared import packed, unpacked
 
 
@@ -22,12 +21,10 @@ class _Actor:
         self._encoder: Encoder = pickle.loads(encoder)
         warm_up(self._encoder)
 
-    def encode(self, block: bytes) -> tuple[bytes, float]:
-        """The rows of a block, and how many seconds they took."""
-        payloads = unpacked(pickle.loads(block))
-        begun = time.perf_counter()
-        encoded = encode(self._encoder, payloads)
-        return pickle.dumps(encoded, 5), time.perf_counter() - begun
+    def encode(self, block: bytes) -> tuple[bytes, float, float]:
+        """The rows of a block, and the seconds that `timed` tells."""
+        encoded, seconds, device_s = timed(self._encoder, unpacked(pickle.loads(block)))
+        return pickle.dumps(encoded, 5), seconds, device_s
 
 
 class RayBackend:
@@ -70,7 +67,7 @@ class RayBackend:
         self.n_workers = n_workers
         self._ours = not ray.is_initialized()
         if self._ours:
-            _connect(ray, address, n_workers)
+            connect(ray, address, n_workers)
         options = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": 0, "max_task_retries": 0}
         self._class = ray.remote(_Actor).options(scheduling_strategy="SPREAD", **options)
         self._actors: list[Any] = [None] * n_workers
@@ -101,12 +98,19 @@ class RayBackend:
             self._came.append(reference)
             self._changed.notify_all()
 
-    def wait(self) -> list[Report]:
+    def kill(self, worker: int) -> None:
+        """Kill the actor; what becomes of its call is not heard."""
+        with self._changed:
+            self._calls = {call: told for call, told in self._calls.items() if told[0] != worker}
+        self._ray.kill(self._actors[worker])
+        self._actors[worker] = None
+
+    def wait(self, timeout: float | None = None) -> list[Report]:
         """What actors have to tell, their deaths among it."""
         with self._changed:
-            self._changed.wait_for(lambda: self._came or self._woken)
+            self._changed.wait_for(lambda: self._came or self._woken, timeout)
             self._woken = False
-            found = [(reference, *self._calls.pop(reference)) for reference in self._came]
+            found = [(call, *self._calls.pop(call)) for call in self._came if call in self._calls]
             self._came.clear()
         return [self._heard(*call) for call in found]
 
@@ -120,8 +124,8 @@ class RayBackend:
             return Report(worker, "died", reason=str(error).partition("\n")[0])
         if kind == "ready":
             return Report(worker, "ready")
-        encoded, seconds = value
-        return Report(worker, "done", pickle.loads(encoded), seconds)
+        encoded, *seconds = value
+        return Report(worker, "done", pickle.loads(encoded), *seconds)
 
     def wake(self) -> None:
         """Let ``wait`` return."""
@@ -141,13 +145,16 @@ class RayBackend:
             self._ray.shutdown()
 
 
-def _connect(ray: Any, address: str, n_workers: int) -> None:
-    """Join a cluster; without one at hand, begin one on this machine that has room for the workers."""
+def connect(ray: Any, address: str, n_actors: int) -> None:
+    """Join the cluster at an address; ``local``, and ``auto`` where there is none at hand: begin one on this machine
+    that has room for so many actors."""
     quiet = {"log_to_driver": False, "configure_logging": False}
-    if address != "auto":
-        ray.init(address=address, **quiet)
-        return
-    try:
-        ray.init(address="auto", **quiet)
-    except ConnectionError:
-        ray.init(num_cpus=max(n_workers, os.cpu_count() or 1), include_dashboard=False, **quiet)
+    if address != "local":
+        try:
+            ray.init(address=address, **quiet)
+            return
+        except ConnectionError:
+            if address != "auto":
+                raise
+    # Without the word local, the address of a cluster that died would be tried once more.
+    ray.init(address="local", num_cpus=max(n_actors, os.cpu_count() or 1), include_dashboard=False, **quiet)

@@ -255,8 +255,14 @@ class ExtractedSource:
         n = len(self._ahead)
         if self._pool.is_inline or n >= _MOST_AHEAD:
             return n > 0
+        if n <= _AHEAD:
+            return False
+        # Where every worker has enough to do, events that come one by one are better left to come together: small
+        # blocks would stand in line, each of them as slow as a full one.
+        if self._pool.n_in_flight >= self._pool.max_in_flight:
+            return True
         n_payloads = sum(ahead.job.n for ahead in self._ahead if ahead.job is not None)
-        return n > _AHEAD and n_payloads >= self._pool.max_in_flight * self._pool.limits.n_payloads
+        return n_payloads >= self._pool.max_in_flight * self._pool.limits.n_payloads
 
     def _handed_over(self, batch: Batch, position: Position) -> _Ahead:
         if self._source.schema.version != self._version:

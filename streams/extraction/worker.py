@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pickle
 import signal
-import time
 import traceback
 from multiprocessing.connection import Connection
 
-from streams.extraction.encoding import Encoded, Encoder, encode, warm_up
+from streams.extraction.encoding import Encoder, timed, warm_up
 from streams.extraction.shared import OpenBoxes, unpacked
 
 
@@ -16,8 +15,9 @@ def serve(connection: Connection, encoder: bytes) -> None:
     """Work at the other end of a connection.
 
     It is given ``(inbox, n_bytes, outbox)``, names of boxes and the length of the pickled block, and answers with
-    ``("done", n_bytes, seconds)``, the pickled rows being in the outbox; or ``("large", message, seconds)`` where they
-    do not fit. It begins with ``("ready",)``. ``("failed", reason)`` is its last word.
+    ``("done", n_bytes, *seconds)``, the pickled rows being in the outbox; or ``("large", message, *seconds)`` where
+    they do not fit; seconds are those that `timed` tells. It begins with ``("ready",)``. ``("failed", reason)`` is its
+    last word.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     boxes = OpenBoxes()
@@ -28,14 +28,12 @@ def serve(connection: Connection, encoder: bytes) -> None:
         while True:
             inbox, n_bytes, outbox = connection.recv()
             payloads = unpacked(boxes.get(inbox, n_bytes))
-            begun = time.perf_counter()
-            encoded: Encoded = encode(callable_, payloads)
-            seconds = time.perf_counter() - begun
+            encoded, *seconds = timed(callable_, payloads)
             message = pickle.dumps(encoded, 5)
             if boxes.put(outbox, message):
-                connection.send(("done", len(message), seconds))
+                connection.send(("done", len(message), *seconds))
             else:
-                connection.send(("large", message, seconds))
+                connection.send(("large", message, *seconds))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
     except Exception as error:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +24,14 @@ Network = Callable[["Numerics", Weights], Any]
 _TOKENS = 1024
 """Tokens that go through a network together on the processor, at most but for a longer text."""
 
+Part = TypeVar("Part", bound=list[Any])
+
 AHEAD = 2
 """Parts that a device has at a time: one that it works on, and one that waits."""
+
+
+class DeviceFullError(MemoryError):
+    """What goes through a network together is too much for the memory of a device."""
 
 
 class Numerics(Protocol):
@@ -64,6 +72,14 @@ class Numerics(Protocol):
 class Device(Protocol):
     """Where networks are computed."""
 
+    @property
+    def busy_s(self) -> float | None:
+        """Seconds for which it has computed; None where it does not work by itself."""
+
+    @property
+    def n_prepared(self) -> int | None:
+        """How many texts are prepared at a time, the device working on those before meanwhile; None: all of a block."""
+
     def cut(self, tokens: Tokens) -> Iterable[Tokens]:
         """The texts in parts that go through a network together."""
 
@@ -71,7 +87,13 @@ class Device(Protocol):
         """Bring the weights of a network there."""
 
     def begin(self, network: Network, weights: Weights, tokens: Tokens) -> Any:
-        """Let a part be computed; does not wait for it where the device works by itself."""
+        """Let a part be computed; does not wait for it where the device works by itself.
+
+        Raises
+        ------
+        DeviceFullError
+            The part is too large for the device's memory; ``cut`` makes smaller ones from then on.
+        """
 
     def rows(self, begun: Any) -> NDArray[np.float32]:
         """What came of a part that was begun."""
@@ -79,15 +101,55 @@ class Device(Protocol):
 
 def computed(device: Device, network: Network, weights: Weights, parts: Iterable[Tokens]) -> list[NDArray[np.float32]]:
     """The rows of all parts; while the device works on one, the next is prepared and brought there."""
-    begun: list[Any] = []
+    return overlapped(partial(device.begin, network, weights), device.rows, parts)
+
+
+def overlapped(
+    begin: Callable[[Part], Any], rows_of: Callable[[Any], NDArray[np.float32]], parts: Iterable[Part]
+) -> list[NDArray[np.float32]]:
+    """The rows of all parts, of which `AHEAD` are under way at a time.
+
+    Parameters
+    ----------
+    begin
+        Lets a part be computed and gives what ``rows_of`` takes; raises `DeviceFullError` where there is no room for
+        it. Then what is under way is waited for and, if that was not it, the part is halved.
+    rows_of
+        Waits for what was begun.
+    parts
+        Lists of anything; the next one is asked for while the one before is computed.
+
+    Raises
+    ------
+    DeviceFullError
+        There is no room for a part of one.
+    """
+    under_way: deque[Any] = deque()
     rows: list[NDArray[np.float32]] = []
     for part in parts:
-        begun.append(device.begin(network, weights, part))
-        if len(begun) - len(rows) >= AHEAD:
-            rows.append(device.rows(begun[len(rows)]))
-            begun[len(rows) - 1] = None
-    rows += [device.rows(last) for last in begun[len(rows) :]]
+        left = [part]
+        while left:
+            try:
+                under_way.append(begin(left[-1]))
+            except DeviceFullError:
+                if not under_way:
+                    if len(left[-1]) == 1:
+                        raise
+                    left += _halves(left.pop())
+                while under_way:
+                    rows.append(rows_of(under_way.popleft()))
+                continue
+            left.pop()
+            if len(under_way) >= AHEAD:
+                rows.append(rows_of(under_way.popleft()))
+    rows += map(rows_of, under_way)
     return rows
+
+
+def _halves(part: Part) -> list[Part]:
+    """The second half and the first."""
+    half = len(part) // 2
+    return [part[half:], part[:half]]  # type: ignore[list-item]
 
 
 def open_device(name: str, *, half: bool = False) -> Device:
@@ -133,6 +195,8 @@ class Processor:
     Tokens of all texts are the rows of one matrix, so that none is filled up; only attention goes text by text, those
     of one length at once.
     """
+
+    busy_s = n_prepared = None
 
     def cut(self, tokens: Tokens) -> Iterable[Tokens]:
         """By the number of tokens, which the memory for what is between two layers grows with."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.extraction.encoders.cleaning import text_of
-from streams.extraction.encoders.devices import Device, Numerics, Weights, computed, open_device
+from streams.extraction.encoders.devices import Device, Numerics, Tokens, Weights, computed, open_device
 from streams.extraction.encoding import EncoderError
 
 _FORMAT = 1
@@ -42,9 +43,9 @@ class SentenceEncoder:
     tokenized and cut as the model says; the embedding is what its pooling says, the mean over the tokens or the first
     one, at unit length if it says so.
 
-    Texts of a block go through the network in order of their length, as many at once as have 1,024 tokens, 65,536 on a
-    GPU. What else is among them changes a row by rounding, so that rows are the same to the bit for equal blocks
-    alone.
+    Texts of a block go through the network in order of their length, as many at once as have 1,024 tokens. On a GPU as
+    many go as have 65,536, and meanwhile the next of 1,024 texts at a time are tokenized. What else is among them
+    changes a row by rounding, so that rows are the same to the bit for equal blocks alone.
     """
 
     def __init__(self, path: str, *, device: Literal["auto", "cpu", "cuda"] = "cpu", half: bool = False) -> None:
@@ -81,6 +82,11 @@ class SentenceEncoder:
             )
         return self._fingerprint
 
+    @property
+    def device_s(self) -> float | None:
+        """Seconds for which a GPU has computed; None where none does."""
+        return None if self._network is None else self._network[1].busy_s
+
     def __getstate__(self) -> dict[str, Any]:
         """All but the network, which is loaded where it works."""
         return {**vars(self), "_network": None}
@@ -93,12 +99,20 @@ class SentenceEncoder:
         """A row a text."""
         texts = [text_of(payload) for payload in payloads]
         tokenizer, device, weights = self._network = self._network or self._loaded()
-        tokens = [encoding.ids for encoding in tokenizer.encode_batch(texts)]
-        order = sorted(range(len(texts)), key=lambda number: len(tokens[number]))
+        order: list[int] = []
+
+        def parts() -> Iterator[Tokens]:
+            n_prepared = device.n_prepared or max(1, len(texts))
+            for start in range(0, len(texts), n_prepared):
+                tokens = [encoding.ids for encoding in tokenizer.encode_batch(texts[start : start + n_prepared])]
+                by_length = sorted(range(len(tokens)), key=lambda number: len(tokens[number]))
+                order.extend(start + number for number in by_length)
+                yield from device.cut([tokens[number] for number in by_length])
+
+        found = computed(device, self._forward, weights, parts())
         rows = np.empty((len(texts), self.n_features), np.float32)
-        if texts:
-            parts = device.cut([tokens[number] for number in order])
-            rows[order] = np.concatenate(computed(device, self._forward, weights, parts))
+        if found:
+            rows[order] = np.concatenate(found)
         return rows
 
     def _loaded(self) -> tuple[Any, Device, Weights]:

@@ -68,9 +68,13 @@ class Tokens:
 
 
 class Tokenizer:
-    """A tokenizer as the encoder uses it."""
+    """A tokenizer as the encoder uses it, which takes so many seconds a text."""
+
+    def __init__(self, seconds=0.0):
+        self._seconds = seconds
 
     def encode_batch(self, texts):
+        time.sleep(self._seconds * len(texts))
         return [Tokens(ids_of(text)) for text in texts]
 
 
@@ -82,6 +86,7 @@ class FakeGPU:
 
     def __init__(self, device, seconds):
         self._device, self._seconds = device, seconds
+        self.n_prepared = None
         self._free, self.busy_s, self.n_waiting, self.most_waiting = 0.0, 0.0, 0, 0
 
     def load(self, held):

@@ -58,12 +58,13 @@ class ListSink:
 class Doubtful:
     """A backend in this process whose workers die when they are told to; see `streams.extraction.backend.Backend`.
 
-    ``dies`` tells, by the payloads of a block and how many blocks were given before, whether its worker dies of it.
+    ``dies`` tells, by the payloads of a block and how many blocks were given before, whether its worker dies of it; one
+    whose payloads have "hang" among them is never heard of again.
     """
 
-    def __init__(self, n_workers, dies):
+    def __init__(self, n_workers, dies=lambda payloads, n_before: False):
         self.n_workers, self._dies = n_workers, dies
-        self.given, self.starts = [], 0
+        self.given, self.starts, self.killed = [], 0, []
         self._reports = deque()
         self._came = threading.Condition()
 
@@ -74,6 +75,8 @@ class Doubtful:
     def give(self, worker, payloads):
         n_before = len(self.given)
         self.given.append(payloads)
+        if "hang" in payloads:
+            return
         if self._dies(payloads, n_before):
             self._tell(Report(worker, "died", reason="told to"))
         else:
@@ -84,10 +87,13 @@ class Doubtful:
             self._reports.append(report)
             self._came.notify()
 
-    def wait(self):
+    def kill(self, worker):
+        self.killed.append(worker)
+
+    def wait(self, timeout=None):
         with self._came:
             if not self._reports:
-                self._came.wait(0.05)
+                self._came.wait(0.05 if timeout is None else min(timeout, 0.05))
             # The last one first, so that blocks are never done in their order.
             return [self._reports.pop() for _ in range(len(self._reports))]
 
@@ -378,6 +384,83 @@ def _state(pid):
         return "Z"
 
 
+# Workers that hang.
+
+
+@pytest.mark.parametrize("n_workers", [1, 3])
+def test_a_payload_that_hangs_is_found_by_halving(n_workers):
+    backend = Doubtful(n_workers)
+    payloads = [*range(40), "hang", *range(41, 64)]
+    with ExtractionPool(toys.numbers, backend=backend, batch_size=32, on_error="skip", timeout_s=0.05) as pool:
+        found = rows_of(pool, payloads)
+        told = pool.metrics()
+    assert found == [None if payload == "hang" else toys.numbers([payload])[0].tolist() for payload in payloads]
+    # The block twice, then 16, 8, 4 and 2 of it, and the payload three times.
+    assert len(backend.killed) == told["timeouts"] == told["deaths"] == 9
+    assert (told["queue"], told["in_flight"]) == (0, 0)
+
+
+def test_what_a_late_worker_says_in_the_end_is_not_heard():
+    class Slow(Doubtful):
+        def kill(self, worker):
+            super().kill(worker)
+            self._reports.clear()
+
+        def give(self, worker, payloads):
+            if not self.given:
+                threading.Timer(0.3, super().give, (worker, payloads)).start()
+                self.given.append(payloads)
+            else:
+                super().give(worker, payloads)
+
+    with ExtractionPool(toys.numbers, backend=Slow(2), timeout_s=0.1, batch_size=2) as pool:
+        assert rows_of(pool, range(4)) == naive(toys.numbers, range(4))
+        assert pool.metrics()["timeouts"] == 1
+
+
+def test_a_process_that_hangs_is_killed_and_its_payload_is_a_dead_letter():
+    sink = ListSink()
+    settings = {"on_error": "skip", "batch_size": 4, "timeout_s": 0.8, "dead_letters": sink}
+    with ExtractionPool(toys.hanging, 2, **settings) as pool:
+        warm = rows_of(pool, [1])
+        begun = time.monotonic()
+        found = rows_of(pool, [1, 2, "hang", 4, *range(5, 40)])
+        seconds = time.monotonic() - begun
+        told = pool.metrics()
+    assert warm == naive(toys.numbers, [1])
+    assert found == [
+        None if payload == "hang" else row
+        for payload, row in zip(
+            [1, 2, "hang", 4, *range(5, 40)], naive(toys.numbers, [1, 2, 0, 4, *range(5, 40)]), strict=True
+        )
+    ]
+    assert [json.loads(message)["reason"] for message in sink.messages] == ["timed out after 0.8 s"]
+    # The block twice, its half, and the payload three times; more where the machine is too busy for the others.
+    assert told["timeouts"] == told["deaths"] >= 6
+    assert told["faults"] == 1
+    assert seconds < 30
+
+
+def test_a_run_fails_at_a_payload_that_hangs_and_leaves_no_process():
+    pool = ExtractionPool(toys.hanging, 1, timeout_s=0.8)
+    with pool, pytest.raises(DecodeError, match=r"^payloads:0: timed out after 0\.8 s$"):
+        list(pool.map(["hang"]))
+    with ExtractionPool(toys.hanging, 1, timeout_s=None) as pool:
+        job = pool.submit(["hang"])
+        assert not pool.wait(job, 1.0)
+        process = pool._backend._workers[0].process
+    assert process.exitcode == -signal.SIGTERM
+
+
+def test_processes_that_are_never_ready_end_the_run(monkeypatch):
+    monkeypatch.setattr("streams.extraction.pool._START_S", 0.1)
+    with (
+        ExtractionPool(toys.Asleep(), 1, timeout_s=0.2) as pool,
+        pytest.raises(WorkerError, match=r"got 5 that died at their start \(timed out after 0\.2 s\)"),
+    ):
+        list(pool.map([1]))
+
+
 # Live payloads.
 
 
@@ -511,6 +594,7 @@ def test_figures_tell_of_every_worker_and_of_all():
         ({"workers": -1}, "^workers must be at least 0, got -1$"),
         ({"batch_size": 0}, "^batch_size must be at least 1, got 0$"),
         ({"batch_bytes": 0}, "^batch_bytes must be at least 1, got 0$"),
+        ({"timeout_s": 0}, "^timeout_s must be positive or None, got 0$"),
         ({"on_error": "stop"}, "^on_error must be 'fail' or 'skip', got 'stop'$"),
         ({"backend": "thread"}, "^backend must be 'inline', 'process' or 'ray', got 'thread'$"),
     ],

@@ -1,9 +1,13 @@
 """Actors of Ray give the rows that this process gives, whatever happens to them."""
 
+import json
 import os
 import signal
+import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +15,12 @@ import pytest
 from streams.extraction.backend import WorkerError
 from streams.extraction.encoding import EncoderError
 from streams.extraction.pool import ExtractionPool
+from streams.extraction.ray_actors import connect
+from streams.memory import read_all
+from streams.opening import open_source
 from tests.streams.extraction import toys
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_without_ray_the_error_names_the_extra(monkeypatch):
@@ -24,7 +33,8 @@ def test_without_ray_the_error_names_the_extra(monkeypatch):
 def cluster():
     """A cluster on this machine that every pool here joins; it takes its time to begin."""
     ray = pytest.importorskip("ray", reason="needs Ray")
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    # GPUs are counted and never looked for, so that their shares can be tested without any.
+    ray.init(num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False, configure_logging=False)
     yield ray
     ray.shutdown()
 
@@ -99,3 +109,148 @@ def test_what_cannot_work_ends_the_run(cluster):
     ):
         with ExtractionPool(encoder, 1, "ray", on_error="skip") as pool, pytest.raises(kind, match=message):
             list(pool.map(range(5)))
+
+
+@pytest.mark.deep
+def test_actors_that_hang_are_replaced_and_the_payload_is_left_out(cluster):
+    payloads = [1, 2, "hang", *range(4, 20)]
+    with ExtractionPool(toys.hanging, 2, "ray", on_error="skip", batch_size=2, timeout_s=0.5) as pool:
+        found = rows_of(pool, payloads)
+        told = pool.metrics()
+    assert [None if row is None else row[0] for row in found] == [1, 2, None, *range(4, 20)]
+    assert told["timeouts"] == told["deaths"] >= 5
+    assert told["payloads"] == len(payloads)
+
+
+@pytest.mark.deep
+def test_two_actors_share_a_gpu(cluster):
+    with ExtractionPool(toys.Devices(), 2, "ray", batch_size=1, gpus=0.5) as pool:
+        seen = {tuple(row) for row in rows_of(pool, range(60))}
+        assert cluster.available_resources().get("GPU", 0) == 0
+    assert {device for device, _ in seen} == {0}
+    assert len({pid for _, pid in seen}) == 2
+
+
+@pytest.mark.deep
+def test_workers_without_room_end_the_run(cluster, monkeypatch):
+    monkeypatch.setattr("streams.extraction.pool._START_S", 0.2)
+    with (
+        ExtractionPool(toys.numbers, 1, "ray", gpus=2, timeout_s=0.2) as pool,
+        pytest.raises(WorkerError, match=r"got 5 that died at their start \(timed out after 0\.2 s\)$"),
+    ):
+        list(pool.map([1]))
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("kind", ["auto", "address"])
+def test_a_command_joins_a_cluster(cluster, tmp_path, kind):
+    address = "auto" if kind == "auto" else cluster.get_runtime_context().gcs_address
+    events = [json.dumps({"payload": f"text {i}", "y": [f"l{i % 3}"]}) for i in range(120)]
+    (tmp_path / "events.jsonl").write_text("\n".join(events))
+    words = [sys.executable, "-m", "ihomer", "extract", "--source", tmp_path / "events.jsonl", "--quiet", "--json"]
+    encoder = ["--encoder", "tests.streams.extraction.toys:lengths", "--workers", "2", "--gpus", "0.5"]
+    rows = []
+    for name, more in (("here.npz", encoder[:2]), ("there.npz", [*encoder, "--ray", address])):
+        done = subprocess.run(
+            [*words, *more, "--out", tmp_path / name], check=True, capture_output=True, cwd=ROOT, timeout=120
+        )
+        assert json.loads(done.stdout)["extraction"]["payloads"] == 120
+        rows.append(read_all(open_source(tmp_path / name)).x)
+    assert len(json.loads(done.stdout)["extraction"]["workers"]) == 2
+    assert np.array_equal(rows[0], rows[1])
+
+
+@pytest.mark.deep
+def test_an_engine_that_is_killed_goes_on_with_new_actors(cluster, tmp_path):
+    n = 6000
+    events = [json.dumps({"payload": f"{'abcdefg'[i % 7]} text {i}", "y": [f"l{i % 7}"]}) for i in range(n)]
+    (tmp_path / "events.jsonl").write_text("\n".join(events))
+
+    def words(folder, *more):
+        run = [sys.executable, "-m", "ihomer", "run", "--source", tmp_path / "events.jsonl", "--learner", "linear"]
+        encoder = ["--encoder", "tests.streams.extraction.toys:slow_lengths", "--quiet", *more]
+        kept = [
+            "--checkpoint",
+            folder / "state",
+            "--checkpoint-every",
+            "500",
+            "--predictions",
+            folder / "answers.jsonl",
+        ]
+        return [*run, *encoder, *kept, "--resume"]
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        folder.mkdir()
+    subprocess.run(words(whole), check=True, cwd=ROOT, timeout=120, stdout=subprocess.DEVNULL)
+    running = subprocess.Popen(words(killed, "--workers", "2", "--ray", "auto"), cwd=ROOT)
+    until = time.monotonic() + 60
+    while len(list((killed / "state").glob("*.ckpt"))) < 2 and time.monotonic() < until:
+        time.sleep(0.005)
+    running.kill()
+    assert running.wait() == -signal.SIGKILL
+    assert len((killed / "answers.jsonl").read_bytes()) < len((whole / "answers.jsonl").read_bytes())
+    subprocess.run(
+        words(killed, "--workers", "2", "--ray", "auto"), check=True, cwd=ROOT, timeout=120, stdout=subprocess.DEVNULL
+    )
+    assert (killed / "answers.jsonl").read_bytes() == (whole / "answers.jsonl").read_bytes()
+
+
+_TWO_MACHINES = """
+from ray.cluster_utils import Cluster
+
+from streams.extraction.pool import ExtractionPool
+from tests.streams.extraction import toys
+
+if __name__ == "__main__":
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    second = cluster.add_node(num_cpus=1)
+    with ExtractionPool(toys.Places(), 2, "ray", address=cluster.address, batch_size=1) as pool:
+        found = []
+        for number, (payload, place) in enumerate(pool.map(range(400))):
+            assert payload == number
+            found.append(place)
+            if number == 100:
+                print(len(set(found)), flush=True)
+                cluster.remove_node(second)
+                cluster.add_node(num_cpus=1)
+        print(number + 1, len(set(found[-50:])), len(set(found)), flush=True)
+    cluster.shutdown()
+"""
+
+
+@pytest.mark.deep
+def test_actors_are_spread_over_machines_and_outlive_one(tmp_path):
+    pytest.importorskip("ray", reason="needs Ray")
+    script = tmp_path / "two_machines.py"
+    script.write_text(_TWO_MACHINES)
+    done = subprocess.run(
+        [sys.executable, script],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=120,
+    )
+    before, after = done.stdout.splitlines()
+    assert before == "2"
+    assert after == "400 2 3"
+
+
+def test_where_there_is_no_cluster_one_is_begun_with_room_for_all():
+    begun = []
+
+    class Ray:
+        """Of Ray, what joins or begins a cluster."""
+
+        @staticmethod
+        def init(**settings):
+            begun.append(settings)
+            if settings.get("address") == "auto":
+                raise ConnectionError("no cluster")
+
+    connect(Ray, "auto", 100)
+    assert [settings.get("address") for settings in begun] == ["auto", "local"]
+    assert begun[1]["num_cpus"] == 100
+    connect(Ray, "host:6379", 1)
+    assert begun[2]["address"] == "host:6379"

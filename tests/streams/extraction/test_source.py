@@ -205,6 +205,43 @@ def test_batches_to_come_are_encoded_while_one_is_learned(tmp_path):
         assert waited < 0.3 * (time.perf_counter() - begun)
 
 
+def test_events_that_come_one_by_one_are_encoded_together_once_workers_are_busy():
+    class Live:
+        """An event every 8 ms, from the first time that one is asked for."""
+
+        name, n_events, schema = "live", None, Schema()
+        begun, given = None, 0
+
+        def position(self):
+            return {"given": self.given}
+
+        def next_batch(self, max_events=256, timeout=None):
+            now = time.monotonic()
+            self.begun = self.begun or now
+            n = min(max_events, int((now - self.begun) / 0.008) - self.given)
+            batch = Batch.from_dicts([{}] * n, schema=self.schema)
+            batch.payload = list(range(self.given, self.given + n))
+            self.given += n
+            if not n and timeout:
+                time.sleep(0.001)
+            return batch
+
+    with ExtractionPool(toys.leisurely_numbers, 1) as pool:
+        pool.wait(pool.submit([1]))
+        live = Live()
+        source = ExtractedSource(live, pool)
+        n, waited = 0, []
+        while n < 300:
+            batch = source.next_batch(256, 0.0)  # as a run over partitions asks, in turn
+            if len(batch):
+                assert batch.x[:, 0].tolist() == list(range(n, n + len(batch)))
+                waited.append(time.monotonic() - live.begun - 0.008 * n)
+                n += len(batch)
+        assert pool.metrics()["block_size"] >= 2
+        # No more than a few blocks of 20 ms stand in line; of blocks of one there would be fifty.
+        assert np.median(waited[-10:]) < 0.5
+
+
 def test_a_source_that_waits_gives_an_empty_batch(tmp_path):
     batch = Batch.from_arrays(np.zeros((100, 0), np.float32), np.eye(100)[:, :2])
     batch.payload = list(range(100))

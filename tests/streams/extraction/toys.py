@@ -22,6 +22,12 @@ def slow_numbers(payloads):
     return numbers(payloads)
 
 
+def leisurely_numbers(payloads):
+    """The same, 20 ms a block, however large it is."""
+    time.sleep(0.02)
+    return numbers(payloads)
+
+
 def picky(payloads):
     """Raises at what is no number, and gives NaN for -1 and infinity for -2."""
     rows = numbers([float(payload) for payload in payloads])
@@ -36,6 +42,13 @@ def deadly(payloads):
         os.kill(os.getpid(), signal.SIGKILL)
     if "raise" in payloads:
         raise ValueError("told to")
+    return numbers(payloads)
+
+
+def hanging(payloads):
+    """Never returns where a payload is "hang"."""
+    while "hang" in payloads:
+        time.sleep(3600)
     return numbers(payloads)
 
 
@@ -59,6 +72,16 @@ class Stillborn:
 
     def warm_up(self):
         os._exit(4)
+
+    def __call__(self, payloads):
+        return numbers(payloads)
+
+
+class Asleep:
+    """Is never ready."""
+
+    def warm_up(self):
+        time.sleep(3600)
 
     def __call__(self, payloads):
         return numbers(payloads)
@@ -111,6 +134,17 @@ class Devices:
     def __call__(self, payloads):
         time.sleep(0.02)
         return np.array([[float(os.environ.get("CUDA_VISIBLE_DEVICES", "-1")), os.getpid()]] * len(payloads))
+
+
+class Places:
+    """Its rows tell the payload and the machine of a cluster that it is on; 20 ms each."""
+
+    def __call__(self, payloads):
+        import ray
+
+        time.sleep(0.02)
+        node = int(ray.get_runtime_context().get_node_id()[:5], 16)
+        return np.array([[payload, node] for payload in payloads], np.float32)
 
 
 def lengths(texts):

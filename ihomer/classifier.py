@@ -28,6 +28,15 @@ from streams.batch import Batch, Name, Prediction, Rows
 CHUNK = 64
 """Events handled at a time. What is decided for all labels at once is decided after every so many events."""
 
+_LOOK = 1024
+"""Events after which bytes are counted where there is a budget; before so many are learned, they are at every chunk."""
+
+_AIM = 7 / 8
+"""Share of the budget that is left in use, since the model grows until bytes are counted again."""
+
+_TABLE, _SMALLEST_TABLE = 1 / 4, 8192
+"""Share of the budget that the table of label pairs has, and the bytes that it has at least."""
+
 
 class IHOMERClassifier(Learner):
     """Multi-label classifier over an online hierarchy of labels.
@@ -66,7 +75,9 @@ class IHOMERClassifier(Learner):
         What watches the log loss of the answers, as a share of the largest there is: a detector of change in a number,
         its name or one to start from; None: nothing does.
     memory_budget
-        Bytes for the hierarchy's table of label pairs, at least 8,192; None: unbounded. See `LabelHierarchy`.
+        Bytes of the model, ``nbytes``, at least 8,192; None: unbounded. A quarter is the hierarchy's table of label
+        pairs (see `LabelHierarchy`); where all is too much, neighbours are sought among fewer events, at least 64. What
+        is left grows with inputs and labels alone (see Notes) and is never given up, nor do trees and ``local`` shrink.
     seed
         Of the trees, which alone are random; a local learner keeps the seed that it has.
 
@@ -160,7 +171,7 @@ class IHOMERClassifier(Learner):
         self.shortlist, self.detector, self.memory_budget, self.seed = shortlist, detector, memory_budget, seed
         self._hierarchy = LabelHierarchy(
             mode, n_min, delta=delta, half_life=half_life, support=support,
-            min_size=min_size, max_size=max_size, memory_budget=memory_budget,
+            min_size=min_size, max_size=max_size, memory_budget=_of_table(memory_budget),
         )  # fmt: skip
         one = None if local is None else local.clone()
         if (mode == "paper" or local_per_cluster) and not isinstance(one, ClusterLearners):
@@ -306,8 +317,8 @@ class IHOMERClassifier(Learner):
         chosen = self._decision.run(proba, likely, events, cells)
         taught = np.flatnonzero(events.taught)
         self._watch(log_losses(proba, events, cells)[taught])
-        asked = Rows(*_cells_asked(cells, proba))
-        return Prediction(chosen.renumbered(self._columns.labels), asked.renumbered(self._columns.labels))
+        asked = Rows(*_cells_asked(cells, proba, self._columns.labels))
+        return Prediction(chosen.renumbered(self._columns.labels), asked)
 
     def _likely(self, proba: NDArray[np.float64], evidence: Evidence, events: Events, cells: Cells) -> Likely:
         if not self.joint:
@@ -352,6 +363,16 @@ class IHOMERClassifier(Learner):
             self._stack.loosen()
             self._joint.forget(1.0)
             self._alarmed = False
+        if self.memory_budget is not None and (self._n_taught < _LOOK or self._n_taught % _LOOK == 0):
+            self._make_do(self.memory_budget)
+
+    def _make_do(self, budget: int) -> None:
+        """Shorten the windows of neighbours until the model is well within the budget."""
+        window = min(self._experts.labels.size, self._n_taught)
+        while window > CHUNK and self.nbytes > _AIM * budget:
+            window = max(CHUNK, window * 7 // 8)
+            self._experts.shorten(window, self.schema_)
+            self._one = None
 
     def _restructure(self, sets: Rows) -> None:
         """Tell the hierarchy the label sets, and note what it made of them."""
@@ -397,15 +418,28 @@ class IHOMERClassifier(Learner):
         return parts if self._detector is None else {**parts, "detector": self._detector}
 
 
+def _of_table(memory_budget: int | None) -> int | None:
+    """What the table of label pairs may have; of too small a budget all, so that it is refused."""
+    if memory_budget is None or memory_budget < _SMALLEST_TABLE:
+        return memory_budget
+    return max(_SMALLEST_TABLE, int(_TABLE * memory_budget))
+
+
 @njit(cache=True, nogil=True)
-def _cells_asked(cells, proba):
-    """Start, label and probability of the cells that are asked, as the arrays of `Rows`."""
+def _cells_asked(cells, proba, labels):
+    """Start, label and probability of the cells that are asked, as the arrays of `Rows`; labels of a row ascend."""
     start = np.zeros(len(cells.start), np.int64)
     label, value, n = np.empty(len(proba), np.int32), np.empty(len(proba), np.float32), 0
+    order = np.empty(len(proba), np.int64)
     for i in range(len(cells.start) - 1):
+        low = n
         for cell in range(cells.start[i], cells.start[i + 1]):
             if cells.asked[cell]:
-                label[n], value[n] = cells.label[cell], proba[cell]
+                # Sorted as one number: by the label, which is below 2^31, the cell coming along.
+                order[n] = np.int64(labels[cells.label[cell]]) << 32 | cell
                 n += 1
+        order[low:n].sort()
         start[i + 1] = n
+    for place in range(n):
+        label[place], value[place] = order[place] >> 32, proba[order[place] & 0xFFFFFFFF]
     return start, label[:n], value[:n]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -36,7 +36,17 @@ _SURE = 3e-4
 _LIFE = 2000
 """Events after which a shadow takes the place of the expert that it stands beside."""
 
-_ABSENT = np.zeros(0, np.float32)
+ABSENT = np.zeros(0, np.float32)
+"""What an expert says that there is not."""
+
+
+class Said(NamedTuple):
+    """What the experts that hold a column a label say of each cell, float32, `ABSENT` for those that there are not."""
+
+    ridge: NDArray[np.float32]
+    logistic: NDArray[np.float32]
+    shadow_ridge: NDArray[np.float32]
+    shadow_logistic: NDArray[np.float32]
 
 
 class Experts:
@@ -69,8 +79,9 @@ class Experts:
         self.nearest, self.labels = NearestEvents(window, _K), LabelWindow(window)
         self.nearest_scores = NearestRows(window, _SCORE_K, widest=WIDEST_SCORES)
         self.shortlist = Shortlist(limit)
-        self.ridge, self.logistic, self.local = RidgeExpert(), LinearClassifier(), local
-        self.shadow_ridge, self.shadow_logistic = RidgeExpert(), LinearClassifier()
+        self.local = local
+        self.ridge, self.logistic = self._fresh()
+        self.shadow_ridge, self.shadow_logistic = self._fresh()
         self.trees = ExtraTreesClassifier(seed=seed)
         self.has_shadow, self.are_few = False, True
         self._age = 0
@@ -81,35 +92,50 @@ class Experts:
         near = self.nearest.run(batch, schema, rows, self.rows.n, events.taught)
         self.labels.take(events)
         cells = self.shortlist.run(events, near, self.labels)
-        ridge = self.ridge.run(rows, self.rows.n, events, cells)
-        votes = score_votes = logistic = local = shadow_ridge = shadow_logistic = trees = _ABSENT
+        learn = bool(events.taught.any())
+        ridge, logistic, shadow_ridge, shadow_logistic = self._ask(rows, batch, columns, events, cells)
+        votes = score_votes = local = trees = ABSENT
         if "neighbours" in self.names:
             votes = self.labels.vote(near, cells, SHARPNESS)
         if "score-neighbours" in self.names:
             near = self.nearest_scores.run(score_rows(cells, ridge), int(events.born[-1]), events.taught)
             score_votes = self.labels.vote(near, cells, SCORE_SHARPNESS)
-        few = self.are_few
-        learn = bool(events.taught.any())
-        if "logistic" in self.names and few:
-            logistic = _logits(self.logistic, batch, learn, columns, cells)
         if self.local is not None:
             local = _logits(self.local, batch, learn, columns, cells)
         if "trees" in self.names:
             trees = _shares(self.trees, batch, learn, columns, cells)
-        if self.has_shadow:
-            shadow_ridge = self.shadow_ridge.run(rows, self.rows.n, events, cells)
-            if "logistic" in self.names and few:
-                shadow_logistic = _logits(self.shadow_logistic, batch, learn, columns, cells)
-            self.grow_older(int(np.count_nonzero(events.taught)))
+        self.grow_older(int(np.count_nonzero(events.taught)))
         past = self.past.run(events, cells)
         if "ridge" not in self.names:
-            ridge = shadow_ridge = _ABSENT
+            ridge = shadow_ridge = ABSENT
         return cells, Evidence(past, ridge, logistic, votes, score_votes, local, shadow_ridge, shadow_logistic, trees)
+
+    def _ask(self, rows: Rows, batch: Batch, columns: Columns, events: Events, cells: Cells) -> Said:
+        """What the experts that hold a column a label say; then they learn the events."""
+        learn = bool(events.taught.any())
+        ridge = self.ridge.run(rows, self.rows.n, events, cells)
+        logistic = shadow_ridge = shadow_logistic = ABSENT
+        if self.has_logistic:
+            logistic = _logits(self.logistic, batch, learn, columns, cells)
+        if self.has_shadow:
+            shadow_ridge = self.shadow_ridge.run(rows, self.rows.n, events, cells)
+            if self.has_logistic:
+                shadow_logistic = _logits(self.shadow_logistic, batch, learn, columns, cells)
+        return Said(ridge, logistic, shadow_ridge, shadow_logistic)
+
+    def _fresh(self) -> tuple[RidgeExpert, LinearClassifier]:
+        """A ridge and a logistic expert that know nothing."""
+        return RidgeExpert(), LinearClassifier()
+
+    @property
+    def has_logistic(self) -> bool:
+        """Whether the logistic expert has a say."""
+        return "logistic" in self.names and self.are_few
 
     def is_ready(self, schema: Schema) -> bool:
         """Whether `arrays` can be had: there are no experts but the usual ones, and these know the schema's columns."""
         linear = [self.logistic, self.shadow_logistic] if self.has_shadow else [self.logistic]
-        silent = "logistic" not in self.names or not self.are_few
+        silent = not self.has_logistic
         return self.local is None and "trees" not in self.names and (silent or all(e.holds(schema) for e in linear))
 
     def voters(
@@ -129,7 +155,9 @@ class Experts:
         """Take notice of the number of labels born; True if they are many now, and the logistic expert is given up."""
         if not self.are_few or n_labels <= self.limit:
             return False
-        self.are_few, self.logistic, self.shadow_logistic = False, LinearClassifier(), LinearClassifier()
+        self.are_few = False
+        _, self.logistic = self._fresh()
+        _, self.shadow_logistic = self._fresh()
         return True
 
     def grow_older(self, n: int) -> None:
@@ -148,9 +176,15 @@ class Experts:
         self.begin_shadow()
         self.has_shadow = False
 
+    def shorten(self, window: int, schema: Schema) -> None:
+        """Seek neighbours among the last ``window`` events from now on, at most among as many as before."""
+        self.nearest.shorten(window, schema)
+        self.nearest_scores.shorten(window)
+        self.labels.shorten(window)
+
     def begin_shadow(self) -> None:
         """Let shadows begin."""
-        self.shadow_ridge, self.shadow_logistic = RidgeExpert(), LinearClassifier()
+        self.shadow_ridge, self.shadow_logistic = self._fresh()
         self.has_shadow, self._age = True, 0
 
     def get_state(self, schema: Schema) -> dict[str, NDArray[Any]]:
@@ -168,6 +202,9 @@ class Experts:
         self._age, shadow, few = state["flags"].tolist()
         self.has_shadow, self.are_few = bool(shadow), bool(few)
         parts = by_part(state)
+        records, stored = parts["window"]["records"], int(parts["window"]["stored"][0])
+        if len(records) < stored:
+            self.nearest.size = self.nearest_scores.size = self.labels.size = len(records)
         self.rows.set_state(parts["rows"], schema)
         self.nearest.set_state(parts["nearest"], schema)
         for name, part in self._parts().items():

@@ -111,6 +111,15 @@ class LabelWindow:
         count_votes(neighbours, cells, sharpness, self.records, self.labels, self._tally, votes)
         return votes
 
+    def shorten(self, size: int) -> None:
+        """Hold only the last ``size`` events from now on, at most as many as before."""
+        state = self.get_state()
+        kept = state["records"][max(0, len(state["records"]) - size) :]
+        first = int(kept["start"][0]) if len(kept) else 0
+        kept["start"] -= first
+        self.size = size
+        self.set_state({**state, "records": kept, "labels": state["labels"][first:]})
+
     def get_state(self) -> dict[str, NDArray[Any]]:
         """The labels of the events held, the oldest first."""
         held = np.arange(max(0, self.stored - self.size), self.stored)

@@ -145,6 +145,12 @@ class NearestRows:
         wider[: self._held.shape[0], : self._held.shape[1]] = self._held
         self._held = wider
 
+    def shorten(self, size: int) -> None:
+        """Hold only the last ``size`` rows from now on, at most as many as before."""
+        state = self.get_state()
+        self.size = size
+        self.set_state({**state, "rows": state["rows"][-size:]})
+
     def get_state(self) -> dict[str, NDArray[Any]]:
         """The rows held, the oldest first, and how many rows have been taught."""
         last = np.arange(max(0, self.stored - self.size), self.stored) % (self.size + CHUNK)
@@ -218,6 +224,24 @@ class NearestEvents:
         if schema.sparse and not self._is_sparse:
             self._stored = self._first = self._dense.stored
             self._dense, self._is_sparse = self._windows()[0], True
+
+    def shorten(self, size: int, schema: Schema) -> None:
+        """Hold only the last ``size`` rows from now on, at most as many as before."""
+        state = self.get_state(schema)
+        indptr = state["indptr"][-size - 1 :]
+        cells = slice(int(indptr[0]), None)
+        self.size = size
+        self.set_state(
+            {
+                **state,
+                "rows": state["rows"][-size:],
+                "indptr": indptr - indptr[0],
+                "indices": state["indices"][cells],
+                "values": state["values"][cells],
+                "squares": state["squares"][-size:],
+            },
+            schema,
+        )
 
     def get_state(self, schema: Schema) -> dict[str, NDArray[Any]]:
         """The rows held, the oldest first, and what sparse ones are weighed by, in the order of the schema's inputs."""

@@ -10,6 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ihomer.events import Cells, Events
+from ihomer.fetching import fetch
 from learners.base import with_room
 from streams.batch import Rows
 
@@ -23,6 +24,9 @@ LANES = 8
 """Sums over places are kept in so many parts, and arrays are a multiple of it wide, so that room changes no sum."""
 
 _INTERCEPT_VARIANCE = 100.0
+
+_AHEAD, _ASKED = 4, 64
+"""Cells after which the sums of a label are needed that memory is asked for, and how many of them: the rest follow."""
 
 
 class RidgeExpert:
@@ -179,6 +183,9 @@ def ridge_scores(
         taught, weight = events.taught[i], events.weight[i]
         for cell in range(cells.start[i], cells.start[i + 1]):
             label, y = cells.label[cell], np.float64(cells.target[cell])
+            ahead = sums[cells.label[min(cell + _AHEAD, cells.start[i + 1] - 1)]]
+            for at in range(0, min(len(ahead), _ASKED), LANES):
+                fetch(ahead, at)
             score = _score(k, sums[label])
             scores[cell] = score
             if not taught or y == 0.0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ihomer.events import Cells, Events
+from ihomer.fetching import fetch
 from learners.base import with_room
 
 FEATURES = (
@@ -35,7 +37,19 @@ _STEP = 0.5
 _EAGER, _EVERY = 400, 4
 """The shared weights are solved for after each of the first 400 events learned, and after every fourth from then on."""
 
+OF_LABELS = ("own", "covariance", "positives")
+"""Arrays of the state that have a record a label."""
+
 _LOOSE, _LOOSER, _SUPPORT = 0.01, 0.06, 100
+
+_LANES = 8
+"""Rows are a multiple of this wide, since compilers do badly with a rest. What is not used of them stays 0."""
+
+_LEAST = 0.5 * math.log(0.02 / (1.0 - 0.02))
+"""Half of the logit of the least share of votes that one is taken of."""
+
+_AHEAD = 2
+"""Cells after which a label's numbers are needed that memory is asked for."""
 
 
 class Evidence(NamedTuple):
@@ -95,8 +109,9 @@ class Stack:
     Cells whose target is unknown, and labels born with the event, teach nothing; cells that are not asked teach as
     others do. Columns of experts that appear start at `START`, with the prior variance.
 
-    A cell costs O(K^2), an event O(K^2), and O(K^3) every fourth time. State: 4 (K^2 + K) bytes a label, K <= 18 being
-    the features used: 840 bytes for the 14 of a classifier without local learner and shadows.
+    A cell costs O(K^2), an event O(K^2), and O(K^3) every fourth time. State: 4 (K + 1) W bytes a label in memory, K <=
+    18 being the features used and W the next multiple of 8: 960 bytes for the 14 of a classifier without local learner
+    and shadows.
     """
 
     def __init__(self, temporal: bool = True) -> None:
@@ -104,6 +119,7 @@ class Stack:
         self._columns = np.zeros(0, np.int64)
         self._shared, self._gradient = np.zeros(0), np.zeros(0)
         self._curvature: NDArray[np.float64] = np.zeros((0, 0))
+        # Rows are as wide as `_width` says.
         self._own, self._covariance = np.zeros((0, 0), np.float32), np.zeros((0, 0, 0), np.float32)
         self._positives = np.zeros(0, np.int64)
         self._taught = np.zeros(1, np.int64)
@@ -133,14 +149,44 @@ class Stack:
             self._positives, self._taught,
         )  # fmt: skip
 
+    def run_shared(self, evidence: Evidence, events: Events, cells: Cells) -> tuple[NDArray[np.float64], ...]:
+        """Learn what all labels share alone; give `run_labels` the weights, (n, k), with which each event is answered,
+        and its two best ridge scores, (n, 2)."""
+        n = len(events.state)
+        columns, shared, gradient, curvature, *_, taught = self.arrays(evidence, 0)
+        weights, rivals = np.empty((n, len(columns))), np.empty((n, 2))
+        learned = shared, gradient, curvature, taught
+        stack_shared(columns, _width(len(columns)), learned, evidence, events, cells, weights, rivals)
+        return weights, rivals
+
+    def run_labels(
+        self,
+        columns: NDArray[np.int64],
+        weights: NDArray[np.float64],
+        rivals: NDArray[np.float64],
+        evidence: Evidence,
+        events: Events,
+        cells: Cells,
+    ) -> NDArray[np.float64]:
+        """As `run`, for the cells of some labels, with the features in use and what `run_shared` gave for all cells;
+        what all labels share is not learned."""
+        proba = np.empty(len(cells.label))
+        self._see_to(columns)
+        self._grow(int(events.born[-1]))
+        learned = self._own, self._covariance, self._positives
+        stack_labels(columns, learned, weights, rivals, evidence, events, cells, proba)
+        return proba
+
     def contributions(self, evidence: Evidence, cells: Cells) -> NDArray[np.float64]:
         """What each feature adds to the logit of each cell: (w + d_label) z, a column each of `FEATURES`."""
         z = np.zeros((len(cells.label), K), np.float32)
         every = np.arange(K)
         for low, high in zip(cells.start[:-1], cells.start[1:], strict=True):
-            _see(evidence, cells, low, high, every, np.zeros(K, np.float32), z[low:high])
+            best, second = _two_best(evidence.ridge, cells, low, high)
+            _see(evidence, cells, low, high, best, second, every, np.zeros(K, np.float32), z[low:high])
         held = np.where(cells.label < self._n_labels, cells.label, -1)
-        own = np.concatenate([self._own[: self._n_labels], np.zeros((1, len(self._columns)), np.float32)])
+        k = len(self._columns)
+        own = np.concatenate([self._own[: self._n_labels, :k], np.zeros((1, k), np.float32)])
         weights = np.zeros(z.shape)
         weights[:, self._columns] = self._shared + own[held]
         return weights * z
@@ -152,11 +198,10 @@ class Stack:
         """
         shadow = np.isin(self._columns, (_SHADOW_RIDGE, _SHADOW_LOGISTIC))
         self._shared[shadow] = 0.0
-        self._own[:, shadow] = 0.0
+        self._own[:, np.flatnonzero(shadow)] = 0.0
         self._gradient[:] = 0.0
         self._curvature[:] = np.eye(len(self._columns)) / _VARIANCE
-        variance = _LOOSE + _LOOSER / _SUPPORT * self._positives
-        self._covariance[:] = variance.astype(np.float32)[:, None, None] * np.eye(len(self._columns), dtype=np.float32)
+        self._covariance = self._prior(self._positives)
 
     def promote_shadow(self) -> None:
         """Take notice that the shadow experts have become the main ones, and shadows, if any, start anew.
@@ -175,8 +220,8 @@ class Stack:
         curvature = np.tril(self._curvature) + np.tril(self._curvature, -1).T
         sure = move @ np.linalg.inv(curvature) @ move.T + _VARIANCE * np.diag(fresh)
         self._curvature = np.asarray(np.linalg.inv(sure), np.float64)
-        self._own = (self._own @ move.T).astype(np.float32)
-        self._covariance = (move @ self._covariance @ move.T + _LOOSE * np.diag(fresh)).astype(np.float32)
+        self._own[:, :k] = self._own[:, :k] @ move.T
+        self._covariance[:, :, :k] = move @ self._covariance[:, :, :k] @ move.T + _LOOSE * np.diag(fresh)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -191,44 +236,66 @@ class Stack:
         held, to = np.searchsorted(self._columns, columns[stay]), np.flatnonzero(stay)
         k, n = len(columns), len(self._positives)
         shared, gradient, curvature = START[columns], np.zeros(k), np.diag(np.full(k, 1 / _VARIANCE))
-        own = np.zeros((n, k), np.float32)
-        variance = (_LOOSE + _LOOSER / _SUPPORT * self._positives).astype(np.float32)
-        covariance = variance[:, None, None] * np.eye(k, dtype=np.float32)
         shared[to], gradient[to] = self._shared[held], self._gradient[held]
         curvature[np.ix_(to, to)] = self._curvature[np.ix_(held, held)]
-        own[:, to] = self._own[:, held]
-        covariance[:, to[:, None], to] = self._covariance[:, held[:, None], held]
         self._columns, self._shared, self._gradient = columns, shared, gradient
         self._curvature = curvature
+        own, covariance = np.zeros((n, _width(k)), np.float32), self._prior(self._positives)
+        own[:, to] = self._own[:, held]
+        covariance[:, to[:, None], to] = self._covariance[:, held[:, None], held]
         self._own, self._covariance = own, covariance
+
+    def _prior(self, positives: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Covariances of labels of which nothing is known but how often they have been present."""
+        k = len(self._columns)
+        variance = (_LOOSE + _LOOSER / _SUPPORT * positives).astype(np.float32)
+        return variance[:, None, None] * np.eye(k, _width(k), dtype=np.float32)
 
     def _grow(self, n_labels: int) -> None:
         held = len(self._positives)
         self._positives = with_room(self._positives, n_labels)
         self._own, self._covariance = with_room(self._own, n_labels), with_room(self._covariance, n_labels)
-        self._covariance[held:] = _LOOSE * np.eye(len(self._columns))
+        self._covariance[held:] = self._prior(self._positives[held:])
         self._n_labels = n_labels
 
     def get_state(self) -> dict[str, NDArray[Any]]:
         """Weights and curvatures."""
+        k = len(self._columns)
         return {
             "columns": self._columns.copy(),
             "shared": self._shared.copy(),
             "gradient": self._gradient.copy(),
             "curvature": self._curvature.copy(),
             "taught": self._taught.copy(),
-            "own": self._own[: self._n_labels].copy(),
-            "covariance": self._covariance[: self._n_labels].copy(),
+            "own": self._own[: self._n_labels, :k].copy(),
+            "covariance": self._covariance[: self._n_labels, :, :k].copy(),
             "positives": self._positives[: self._n_labels].copy(),
         }
+
+    def label_state(self, n_labels: int) -> dict[str, NDArray[Any]]:
+        """What is special to each of so many labels."""
+        self._grow(n_labels)
+        return {name: array for name, array in self.get_state().items() if name in OF_LABELS}
+
+    def hold_labels(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take over the features in use, ``columns``, and what ``label_state`` gave; what labels share stays."""
+        self._see_to(state["columns"])
+        self.set_state({**self.get_state(), **state})
 
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take over what ``get_state`` gave."""
         self._columns, self._shared = state["columns"].copy(), state["shared"].copy()
         self._gradient, self._curvature = state["gradient"].copy(), state["curvature"].copy()
         self._taught, self._positives = state["taught"].copy(), state["positives"].copy()
-        self._own, self._covariance = state["own"].copy(), state["covariance"].copy()
-        self._n_labels = len(self._positives)
+        n = self._n_labels = len(self._positives)
+        k = len(self._columns)
+        self._own, self._covariance = np.zeros((n, _width(k)), np.float32), np.zeros((n, k, _width(k)), np.float32)
+        self._own[:, :k], self._covariance[:, :, :k] = state["own"], state["covariance"]
+
+
+def _width(k: int) -> int:
+    """How wide the rows of ``k`` features are."""
+    return -(-k // _LANES) * _LANES
 
 
 @njit(cache=True, nogil=True)
@@ -243,14 +310,16 @@ def _sigmoid(logit):
 
 @njit(cache=True, nogil=True)
 def _half_logit(p):
-    p = _clip(np.float64(p), 0.02, 0.98)
+    # Most are of labels that no neighbour has.
+    if p <= 0.02:
+        return _LEAST
+    p = min(np.float64(p), 0.98)
     return 0.5 * np.log(p / (1.0 - p))
 
 
 @njit(cache=True, nogil=True)
-def _see(evidence, cells, low, high, columns, every, z):
-    """Write the features ``columns`` of the cells from ``low`` to ``high``; ``every`` has room for all of a cell."""
-    past, ridge, knn = evidence.past, evidence.ridge, evidence.knn
+def _two_best(ridge, cells, low, high):
+    """The two best ridge scores among the cells that are asked, -infinity where there are none."""
     best, second = -np.inf, -np.inf
     if len(ridge):
         for cell in range(low, high):
@@ -261,6 +330,14 @@ def _see(evidence, cells, low, high, columns, every, z):
                 best, second = score, best
             elif score > second:
                 second = score
+    return best, second
+
+
+@njit(cache=True, nogil=True)
+def _see(evidence, cells, low, high, best, second, columns, every, z):
+    """Write the features ``columns`` of the cells from ``low`` to ``high``, whose two best ridge scores are known;
+    ``every`` has room for all of a cell."""
+    past, ridge, knn = evidence.past, evidence.ridge, evidence.knn
     every[0] = 1.0
     for cell in range(low, high):
         prior = np.float64(past[cell, 0])
@@ -314,14 +391,39 @@ def _solve(matrix, vector, lower):
 
 
 @njit(cache=True, nogil=True)
+def _learn_shared(curvature, gradient, z, sharp, error):
+    """Add what cells say to curvature and gradient, four at a time: those that teach nothing have sharpness and error
+    0, and so have some after the last one."""
+    k = len(gradient)
+    for cell in range(0, len(sharp), 4):
+        a, b, c, d = z[cell], z[cell + 1], z[cell + 2], z[cell + 3]
+        of_a, of_b, of_c, of_d = error[cell], error[cell + 1], error[cell + 2], error[cell + 3]
+        for j in range(k):
+            gradient[j] = (((gradient[j] + of_a * a[j]) + of_b * b[j]) + of_c * c[j]) + of_d * d[j]
+        of_a, of_b, of_c, of_d = sharp[cell], sharp[cell + 1], sharp[cell + 2], sharp[cell + 3]
+        for j in range(k):
+            row = curvature[j]
+            in_a, in_b, in_c, in_d = of_a * a[j], of_b * b[j], of_c * c[j], of_d * d[j]
+            for at in range(j + 1):
+                row[at] = (((row[at] + in_a * a[at]) + in_b * b[at]) + in_c * c[at]) + in_d * d[at]
+
+
+@njit(cache=True, nogil=True)
 def _learn_own(own, covariance, z, sharp, error, spread):
     """One recursive step for the weights of a label."""
-    k = len(z)
-    spread[:] = 0.0
-    for j in range(k):
+    k, width = len(covariance), len(spread)
+    for at in range(width):
+        spread[at] = 0.0
+    whole = k - k % 4
+    for j in range(0, whole, 4):
+        a, b, c, d = covariance[j], covariance[j + 1], covariance[j + 2], covariance[j + 3]
+        of_a, of_b, of_c, of_d = z[j], z[j + 1], z[j + 2], z[j + 3]
+        for at in range(width):
+            spread[at] = (((spread[at] + of_a * a[at]) + of_b * b[at]) + of_c * c[at]) + of_d * d[at]
+    for j in range(whole, k):
         row, value = covariance[j], z[j]
-        for c in range(k):
-            spread[c] += value * row[c]
+        for at in range(width):
+            spread[at] += value * row[at]
     variance = np.float32(0.0)
     for j in range(k):
         variance += spread[j] * z[j]
@@ -330,8 +432,88 @@ def _learn_own(own, covariance, z, sharp, error, spread):
     for j in range(k):
         own[j] += rate * spread[j]
         row, value = covariance[j], shrink * spread[j]
-        for c in range(k):
-            row[c] -= value * spread[c]
+        for at in range(width):
+            row[at] -= value * spread[at]
+
+
+@njit(cache=True, nogil=True)
+def _answer_shared(shared, z, common):
+    """Write the logit of each cell by the shared weights."""
+    for cell in range(len(common)):
+        total = 0.0
+        for j in range(len(shared)):
+            total += shared[j] * z[cell, j]
+        common[cell] = total
+
+
+@njit(cache=True, nogil=True)
+def _answer_labels(own, k, z, common, cells, low, proba):
+    """Write the probability of each cell."""
+    high, label = low + len(common), cells.label
+    for cell in range(low, high):
+        mine, special = own[label[cell]], 0.0
+        fetch(own, label[min(cell + 2 * _AHEAD, high - 1)])
+        for j in range(k):
+            special += mine[j] * z[cell - low, j]
+        proba[cell] = _sigmoid(common[cell - low] + special)
+
+
+@njit(cache=True, nogil=True)
+def _learn_event(learned, events, cells, i, z, common, room):
+    """Take an event into the shared weights; ``room`` is scratch."""
+    shared, gradient, curvature, taught = learned
+    sharps, errors, lower = room
+    k, low, weight, born = len(shared), cells.start[i], events.weight[i], events.born[i]
+    label, target = cells.label, cells.target
+    for j in range(k):
+        for c in range(j + 1):
+            curvature[j, c] *= _KEPT
+        curvature[j, j] += (1.0 - _KEPT) / _VARIANCE
+    n = -(-len(common) // 4) * 4
+    sharps[:n] = 0.0
+    errors[:n] = 0.0
+    for cell in range(len(common)):
+        y = np.float64(target[low + cell])
+        if not np.isnan(y) and label[low + cell] < born:
+            p = _sigmoid(common[cell])
+            sharps[cell], errors[cell] = weight * max(p * (1.0 - p), _SHARPNESS), weight * (y - p)
+    _learn_shared(curvature, gradient, z, sharps[:n], errors[:n])
+    taught[0] += 1
+    if taught[0] <= _EAGER or taught[0] % _EVERY == 0:
+        _solve(curvature, gradient, lower)
+        for j in range(k):
+            shared[j] += _clip(gradient[j], -_STEP, _STEP)
+            gradient[j] = 0.0
+
+
+@njit(cache=True, nogil=True)
+def _learn_labels(learned, k, events, cells, i, z, proba, spread):
+    """Take an event into the weights of each of its labels."""
+    own, covariance, positives = learned
+    low, high, weight, born = cells.start[i], cells.start[i + 1], events.weight[i], events.born[i]
+    labels, target = cells.label, cells.target
+    for cell in range(low, high):
+        label, y, p = labels[cell], np.float64(target[cell]), proba[cell]
+        ahead = covariance[labels[min(cell + _AHEAD, high - 1)]]
+        for j in range(k):
+            fetch(ahead, j)
+        if np.isnan(y) or label >= born:
+            continue
+        if y > 0 and positives[label] < _SUPPORT:
+            positives[label] += 1
+            for j in range(k):
+                covariance[label, j, j] += np.float32(_LOOSER / _SUPPORT)
+        sharp, error = weight * max(p * (1.0 - p), _SHARPNESS), weight * (y - p)
+        _learn_own(own[label], covariance[label], z[cell - low], np.float32(sharp), np.float32(error), spread)
+
+
+@njit(cache=True, nogil=True)
+def _most_cells(cells):
+    """Room for the cells of any event, and for three more, since they are learned four at a time."""
+    most = 4
+    for i in range(len(cells.start) - 1):
+        most = max(most, cells.start[i + 1] - cells.start[i] + 3)
+    return most
 
 
 @njit(cache=True, nogil=True)
@@ -340,56 +522,72 @@ def stack(
 ) -> None:
     """Write the probabilities of `Stack`."""
     columns, shared, gradient, curvature, own, covariance, positives, taught = arrays
-    k = len(columns)
-    widest = 0
-    for i in range(len(events.state)):
-        widest = max(widest, cells.start[i + 1] - cells.start[i])
-    z, every = np.zeros((widest, k), np.float32), np.zeros(K, np.float32)
-    of_shared = np.zeros(widest)
-    lower, spread = np.zeros((k, k)), np.zeros(k, np.float32)
+    k, width, most = len(columns), own.shape[1], _most_cells(cells)
+    z, every, logits = np.zeros((most, width), np.float32), np.zeros(K, np.float32), np.zeros(most)
+    room, spread = (np.zeros(most), np.zeros(most), np.zeros((k, k))), np.zeros(width, np.float32)
     for i in range(len(events.state)):
         low, high = cells.start[i], cells.start[i + 1]
-        _see(evidence, cells, low, high, columns, every, z)
-        for cell in range(low, high):
-            row, mine = z[cell - low], own[cells.label[cell]]
-            common, special = 0.0, 0.0
-            for j in range(k):
-                common += shared[j] * row[j]
-                special += mine[j] * row[j]
-            of_shared[cell - low] = _sigmoid(common)
-            proba[cell] = _sigmoid(common + special)
-        if not events.taught[i] or high == low or events.born[i] == 0:
-            continue
+        common = logits[: high - low]
+        best, second = _two_best(evidence.ridge, cells, low, high)
+        _see(evidence, cells, low, high, best, second, columns, every, z)
+        _answer_shared(shared, z, common)
+        _answer_labels(own, k, z, common, cells, low, proba)
+        if events.taught[i] and high > low and events.born[i] > 0:
+            _learn_labels((own, covariance, positives), k, events, cells, i, z, proba, spread)
+            _learn_event((shared, gradient, curvature, taught), events, cells, i, z, common, room)
 
-        weight = events.weight[i]
-        for j in range(k):
-            for c in range(j + 1):
-                curvature[j, c] *= _KEPT
-            curvature[j, j] += (1.0 - _KEPT) / _VARIANCE
-        for cell in range(low, high):
-            label, y = cells.label[cell], np.float64(cells.target[cell])
-            if np.isnan(y) or label >= events.born[i]:
-                continue
-            row, p = z[cell - low], of_shared[cell - low]
-            sharp, error = weight * max(p * (1.0 - p), _SHARPNESS), weight * (y - p)
-            for j in range(k):
-                scaled = sharp * row[j]
-                gradient[j] += error * row[j]
-                for c in range(j + 1):
-                    curvature[j, c] += scaled * row[c]
-            if y > 0 and positives[label] < _SUPPORT:
-                positives[label] += 1
-                for j in range(k):
-                    covariance[label, j, j] += np.float32(_LOOSER / _SUPPORT)
-            p = proba[cell]
-            sharp, error = weight * max(p * (1.0 - p), _SHARPNESS), weight * (y - p)
-            _learn_own(own[label], covariance[label], row, np.float32(sharp), np.float32(error), spread)
-        taught[0] += 1
-        if taught[0] <= _EAGER or taught[0] % _EVERY == 0:
-            _solve(curvature, gradient, lower)
-            for j in range(k):
-                shared[j] += _clip(gradient[j], -_STEP, _STEP)
-                gradient[j] = 0.0
+
+@njit(cache=True, nogil=True)
+def stack_shared(
+    columns: NDArray[np.int64],
+    width: int,
+    learned: tuple[NDArray[Any], ...],
+    evidence: Evidence,
+    events: Events,
+    cells: Cells,
+    weights: NDArray[np.float64],
+    rivals: NDArray[np.float64],
+) -> None:
+    """Learn the shared weights of `Stack` alone, on which those of single labels have no influence, and write what
+    `stack_labels` needs of all labels."""
+    k, most = len(columns), _most_cells(cells)
+    z, every, logits = np.zeros((most, width), np.float32), np.zeros(K, np.float32), np.zeros(most)
+    room = np.zeros(most), np.zeros(most), np.zeros((k, k))
+    for i in range(len(events.state)):
+        low, high = cells.start[i], cells.start[i + 1]
+        weights[i] = learned[0]
+        best, second = _two_best(evidence.ridge, cells, low, high)
+        rivals[i, 0], rivals[i, 1] = best, second
+        if events.taught[i] and high > low and events.born[i] > 0:
+            common = logits[: high - low]
+            _see(evidence, cells, low, high, best, second, columns, every, z)
+            _answer_shared(learned[0], z, common)
+            _learn_event(learned, events, cells, i, z, common, room)
+
+
+@njit(cache=True, nogil=True)
+def stack_labels(
+    columns: NDArray[np.int64],
+    learned: tuple[NDArray[Any], ...],
+    weights: NDArray[np.float64],
+    rivals: NDArray[np.float64],
+    evidence: Evidence,
+    events: Events,
+    cells: Cells,
+    proba: NDArray[np.float64],
+) -> None:
+    """Write the probabilities of `Stack` for the cells of some labels, and learn what is special to these."""
+    k, width, most = len(columns), learned[0].shape[1], _most_cells(cells)
+    z, every, logits = np.zeros((most, width), np.float32), np.zeros(K, np.float32), np.zeros(most)
+    spread = np.zeros(width, np.float32)
+    for i in range(len(events.state)):
+        low, high = cells.start[i], cells.start[i + 1]
+        common = logits[: high - low]
+        _see(evidence, cells, low, high, rivals[i, 0], rivals[i, 1], columns, every, z)
+        _answer_shared(weights[i], z, common)
+        _answer_labels(learned[0], k, z, common, cells, low, proba)
+        if events.taught[i]:
+            _learn_labels(learned, k, events, cells, i, z, proba, spread)
 
 
 @njit(cache=True, nogil=True)

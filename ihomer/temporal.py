@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ihomer.events import Cells, Events
+from ihomer.fetching import fetch
 from learners.base import with_room
 from streams.batch import COMPLETE
 
@@ -42,6 +44,27 @@ SHARED = np.dtype(
 _AVERAGE = (0.5, 0.8, 0.97)
 _CHAIN_DECAY, _PSEUDO = 0.998, 2.0
 _REPEAT_DECAY = 0.98
+
+_N_POWERS = 4096
+
+
+def _powers(base: float) -> NDArray[np.float64]:
+    """``base`` to the 0, 1, 2 ..., by the products that the compiler makes of ``**``, so that both give the same."""
+    power, n = np.ones(_N_POWERS), np.arange(_N_POWERS)
+    while n.any():
+        power[n & 1 == 1] *= base
+        base, n = base * base, n >> 1
+    return power
+
+
+_POWERS = np.stack([_powers(decay) for decay in (*_AVERAGE, _CHAIN_DECAY)], axis=1)
+"""What is left of averages and chain after n events: looking it up takes less time than computing it."""
+
+_LEAST = 0.5 * math.log(0.02 / (1.0 - 0.02))
+"""Half of the logit of the least probability that one is taken of."""
+
+_AHEAD = 8
+"""Cells after which a label's counts are needed that memory is asked for."""
 
 
 class LabelPast:
@@ -102,8 +125,19 @@ class LabelPast:
 
 @njit(cache=True, nogil=True)
 def _half_logit(p):
-    p = min(max(p, 0.02), 0.98)
+    # Most are rare labels' and at the bound.
+    if p <= 0.02:
+        return _LEAST
+    p = min(p, 0.98)
     return 0.5 * np.log(p / (1.0 - p))
+
+
+@njit(cache=True, nogil=True)
+def _left(which, n):
+    """What is left after ``n`` events of an average, or of the chain, which is number 3."""
+    if n < _N_POWERS:
+        return _POWERS[n, which]
+    return (_AVERAGE[which] if which < 3 else _CHAIN_DECAY) ** n
 
 
 @njit(cache=True, nogil=True)
@@ -114,11 +148,11 @@ def _pass_absent(chain, average, row, gap):
         chain[1, 1] *= _CHAIN_DECAY
     stays = gap - row
     if stays > 0:
-        kept = _CHAIN_DECAY**stays
+        kept = _left(3, stays)
         chain[0, 0] = chain[0, 0] * kept + (1.0 - kept) / (1.0 - _CHAIN_DECAY)
         chain[0, 1] *= kept
     for j in range(3):
-        average[j] *= _AVERAGE[j] ** gap
+        average[j] *= _left(j, gap)
 
 
 @njit(cache=True, nogil=True)
@@ -138,6 +172,7 @@ def past_features(
         standing, returned = shared_standing[0], 0
         for cell in range(cells.start[i], cells.start[i + 1]):
             label, y = cells.label[cell], cells.target[cell]
+            fetch(labels, cells.label[min(cell + _AHEAD, cells.start[i + 1] - 1)])
             # Before it is met a label counts as known and absent, but that is no run of absences for chain or averages.
             gap = complete + 1 - met[label] if met[label] else 0
             known, before = all_known[label] + gap if met[label] else shared_taught[0], all_before[label]

@@ -314,17 +314,44 @@ def _run(
         else:
             live[:n_labels] = weight
         thresholding.count(p, live, present, n_labels, thresholds[t], totals[F1:])
-        for label in present:
-            if born[label] == 0:
-                born[label] = 1
-                p[label] = start(label, optimizer, rate, totals, weights, duals)
-        for label in range(width):
-            live[label] *= born[label] if label < n_labels else np.float32(0)
-            error[label] = p[label] * live[label]
-        for label in present:
-            error[label] -= live[label]
+        learn_labels(
+            weights, squares, duals, born, totals, settings, optimizer, used, values, m, rate, present, live, p, error
+        )
 
-        step(weights, squares, duals, used, values, m, 1, error, live, rate, optimizer, settings)
+
+@njit(cache=True, nogil=True)
+def learn_labels(
+    weights: Floats,
+    squares: Floats,
+    duals: Floats,
+    born: Floats,
+    totals: NDArray[np.float64],
+    settings: NDArray[np.float64],
+    optimizer: int,
+    used: NDArray[np.int32],
+    values: Floats,
+    m: int,
+    rate: np.float32,
+    present: NDArray[np.int32],
+    live: Floats,
+    p: Floats,
+    error: Floats,
+) -> None:
+    """Learn an event that has been counted, of which the labels that are ``live`` are known and thought ``p`` likely.
+
+    Those that are present for the first time are born. ``error`` is room for as many numbers as ``live``.
+    """
+    for label in present:
+        if born[label] == 0:
+            born[label] = 1
+            p[label] = start(label, optimizer, rate, totals, weights, duals)
+    for label in range(len(live)):
+        live[label] *= born[label]
+        error[label] = p[label] * live[label]
+    for label in present:
+        error[label] -= live[label]
+
+    step(weights, squares, duals, used, values, m, 1, error, live, rate, optimizer, settings)
 
 
 class LinearParts(NamedTuple):

@@ -1,6 +1,7 @@
 """The classifier as a whole; the laws of every learner are in tests/contracts.py."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import ihomer
 from ihomer.classifier import CHUNK, IHOMERClassifier
 from ihomer.evaluation.metrics import MultiLabelMetrics
 from learners import LinearClassifier, NoChangeClassifier
-from streams.batch import Batch, Schema
+from streams.batch import Batch, Rows, Schema
 from streams.opening import open_source
 
 COMPARED = ("subset_accuracy", "micro_f1", "macro_f1", "example_f1")
@@ -165,15 +166,83 @@ def test_labels_that_always_go_together_are_answered_together():
     assert np.mean((answers == y[1000:]).all(1)) > np.mean((linear == y[1000:]).all(1))
 
 
-def test_the_memory_budget_holds_for_the_pairs():
+def test_a_quarter_of_the_memory_budget_is_for_the_pairs():
     rng = np.random.default_rng(4)
     batch = Batch.from_arrays(rng.normal(size=(600, 2)), rng.random((600, 120)) < 0.1)
-    free, bounded = IHOMERClassifier(), IHOMERClassifier(memory_budget=16_384)
+    free, bounded = IHOMERClassifier(), IHOMERClassifier(memory_budget=65_536)
     free.learn_batch(batch)
     bounded.learn_batch(batch)
     assert bounded.get_state()["hierarchy/counts_keys"].nbytes <= 8_192
     assert free.get_state()["hierarchy/counts_keys"].nbytes >= 65_536
     assert bounded.hierarchy_.counts.n_evicted > 0
+
+
+def wide(sparse, n=2200):
+    """Events of many inputs, for which windows are long."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(n, 60)).astype(np.float32)
+    y = x[:, :12] + 0.5 * rng.normal(size=(n, 12)) > 0.8
+    return Batch.from_arrays(Rows.from_dense(np.where(x > 0.3, x, 0), values=True) if sparse else x, y)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_windows_become_shorter_where_the_memory_budget_wants_it(sparse):
+    batch, budget = wide(sparse), 300_000
+    free, bounded = IHOMERClassifier(), IHOMERClassifier(memory_budget=budget)
+    for start in range(0, len(batch), 50):
+        for model in (free, bounded):
+            model.learn_batch(batch[start : start + 50])
+        assert bounded.nbytes <= budget
+    assert free.nbytes > 1.5 * budget
+    state = bounded.get_state()
+    held = len(state["experts/window/records"])
+    assert CHUNK <= held < len(batch) / 2
+    assert len(state["experts/score_neighbours/rows"]) == held
+    assert len(state["experts/nearest/squares" if sparse else "experts/nearest/rows"]) == held
+    vote = bounded.predict_batch(batch[:5]), free.predict_batch(batch[:5])
+    assert not np.array_equal(vote[0].proba, vote[1].proba)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_windows_are_shortened_at_the_same_events_in_any_cut_and_after_loading(sparse):
+    batch = wide(sparse)
+    whole, parts, loaded = (IHOMERClassifier(memory_budget=300_000) for _ in range(3))
+    answers = whole.test_then_train(batch)
+    cuts = [0, 7, 64, 700, 1500, len(batch)]
+    found = [parts.test_then_train(batch[low:high]) for low, high in pairwise(cuts)]
+    assert np.array_equal(np.concatenate([part.proba for part in found]), answers.proba)
+    loaded.learn_batch(batch[:1500])
+    other = IHOMERClassifier(memory_budget=300_000)
+    other.schema_ = loaded.schema_
+    other.set_state(loaded.get_state())
+    rest = other.test_then_train(batch[1500:])
+    assert np.array_equal(rest.proba, answers.proba[1500:])
+    ours, theirs = other.get_state(), whole.get_state()
+    assert [name for name in theirs if ours[name].tobytes() != theirs[name].tobytes()] == []
+
+
+def test_a_budget_that_cannot_be_kept_leaves_a_chunk_of_neighbours():
+    batch = wide(False, 400)
+    model = IHOMERClassifier(memory_budget=8_192)
+    model.learn_batch(batch)
+    assert len(model.get_state()["experts/window/records"]) == CHUNK
+    assert model.nbytes > 8_192
+    with pytest.raises(ValueError, match="memory_budget must be None or at least 8192 bytes, got 8191"):
+        IHOMERClassifier(memory_budget=8_191)
+
+
+def test_single_events_are_learned_within_the_budget_as_batches_are():
+    batch = wide(False, 700)
+    one, many = IHOMERClassifier(memory_budget=100_000), IHOMERClassifier(memory_budget=100_000)
+    many.learn_batch(batch)
+    names = batch.schema.feature_names
+    for i in range(len(batch)):
+        labels = set(batch.y.row(i).tolist())
+        x = dict(zip(names, batch.x[i].tolist(), strict=True))
+        one.learn_one(x, {name: place in labels for place, name in enumerate(batch.schema.label_names)})
+    held = one.get_state(), many.get_state()
+    assert len(held[0]["experts/window/records"]) == len(held[1]["experts/window/records"]) < 400
+    assert np.array_equal(held[0]["experts/nearest/rows"], held[1]["experts/nearest/rows"])
 
 
 @pytest.mark.parametrize(

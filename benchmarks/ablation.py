@@ -2,7 +2,8 @@
 
 The default stands beside itself with one part left out. Its label hierarchy takes no part in answers; what clusters are
 worth is asked of paper mode, where each has a learner of its own: beside one learner for all labels, random clusters of
-the same sizes, and clusters that stay what they were after a tenth of the stream.
+the same sizes, and clusters that stay what they were after a tenth of the stream. What else they could be used for in
+the default is tried with the right clusters and with random ones, on labels that come late too.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ from functools import partial
 from statistics import mean
 from typing import Any
 
+from benchmarks import late_labels
 from benchmarks.accuracy import SETS, SMALL, published
+from benchmarks.cluster_uses import USES, ClusterUse
 from benchmarks.frame import Cell, Clock, Contestant, Quality, Setting
-from benchmarks.tables import table
+from benchmarks.tables import score, table
 from ihomer import IHOMERClassifier, evaluate
 from ihomer.evaluation.result import METRICS, SHOWN
 from ihomer.experts import EXPERTS, USUAL
 from ihomer.partition import shuffled
 from learners import KNNClassifier, LinearClassifier, MLHATClassifier
 from learners.base import Learner
-from streams.batch import Name
+from streams.batch import Batch, Name
 from streams.opening import open_source
 from streams.registry import fetch
 
@@ -93,13 +96,31 @@ SCHEMES: dict[str, Callable[[Learner, int], Learner]] = {
 """Which labels share a learner, and what makes it of a local learner and the length of the stream."""
 
 
+SELDOM = ("cal500", "delicious")
+"""Sets of which more than nine label sets in ten are new."""
+
+WITH_CLUSTERS = {
+    f"{use}, {whose}": partial(ClusterUse, use, by_chance=by_chance)
+    for use in USES
+    for whose, by_chance in (("random clusters", True), ("clusters", False))
+}
+"""The default with one more use of its clusters."""
+
+
 def cells() -> list[Cell]:
-    """Two cells a set that has published rows, one attempt a variant: all are deterministic."""
+    """Cells of every set, one attempt a variant: all are deterministic."""
     sets = [name for name in SETS if name in published(SHOWN[0])]
+    whole = (("sets", _build, sets), ("clusters", _build_clusters, sets), ("uses", _build_uses, SETS))
     return [
-        Cell(group, name, partial(build, name), metrics=SHOWN, repeats=1, quick=name in SMALL)
-        for group, build in (("sets", _build), ("clusters", _build_clusters))
-        for name in sets
+        *(
+            Cell(group, name, partial(build, name), metrics=SHOWN, repeats=1, quick=name in SMALL)
+            for group, build, names in whole
+            for name in names
+        ),
+        *(
+            Cell("late", name, partial(_build_late, make), metrics=("micro_f1", "new_f1"), repeats=1, quick=False)
+            for name, make in late_labels.STREAMS.items()
+        ),
     ]
 
 
@@ -126,6 +147,26 @@ def _build_clusters(data: str, setting: Setting) -> Sequence[Contestant]:
     ]
 
 
+def _build_uses(data: str, setting: Setting) -> Sequence[Contestant]:
+    fetch(data)
+    makers: Mapping[str, Callable[[], Learner]] = {"default": IHOMERClassifier, **WITH_CLUSTERS}
+    return [Contestant(name, partial(_evaluate, data, make, None)) for name, make in makers.items()]
+
+
+def _build_late(make: Callable[[], Batch], setting: Setting) -> Sequence[Contestant]:
+    batch = make()
+
+    def attempt(new: Callable[[], Learner], clock: Clock) -> Quality:
+        with clock:
+            answers = late_labels.answers(new(), batch)
+            clock.count(len(batch))
+        return late_labels.quality(batch, answers)
+
+    return [
+        Contestant(name, partial(attempt, new)) for name, new in {"default": IHOMERClassifier, **WITH_CLUSTERS}.items()
+    ]
+
+
 def _shuffled(seed: int) -> str:
     return f"shuffled, seed {seed}"
 
@@ -139,13 +180,35 @@ def _evaluate(data: str, make: Callable[[], Learner], shuffle: int | None, clock
 
 def tables(result: Mapping[str, Any]) -> dict[str, str]:
     """Means over the sets, a variant a row, and how long it takes beside the first."""
-    groups = {"variants": ("sets", "the default's"), "clusters": ("clusters", "that of one linear learner")}
-    made = {name: _means(result, group, first) for name, (group, first) in groups.items()}
+    often = [name for name in SETS if name not in SELDOM]
+    made = {
+        "variants": _means(result, "sets", SETS, "the default's"),
+        "clusters": _means(result, "clusters", SETS, "that of one linear learner"),
+        "uses": _means(result, "uses", often, "the default's"),
+        "uses-new-sets": _means(result, "uses", SELDOM, "the default's"),
+        "late": _late(result),
+    }
     return {name: text for name, text in made.items() if text}
 
 
-def _means(result: Mapping[str, Any], group: str, first: str) -> str:
-    measured = [cell for cell in result["cells"] if cell["group"] == group and cell["contestants"]]
+def _late(result: Mapping[str, Any]) -> str:
+    """Micro-F1 of whole streams and of new labels, a variant a row."""
+    measured = [cell for cell in result["cells"] if cell["group"] == "late" and cell["contestants"]]
+    if not measured:
+        return ""
+    sides = [{side["name"]: side["quality"] for side in cell["contestants"]} for cell in measured]
+    rows = [[name, *(score(by[name][key]) for by in sides for key in ("micro_f1", "new_f1"))] for name in sides[0]]
+    note = (
+        "Micro-F1 over the whole stream / over labels first present after a quarter of it, in the "
+        f"{late_labels.NEW} events after their first."
+    )
+    header = ["variant", *(title for cell in measured for title in (cell["workload"], "new labels"))]
+    return f"{note}\n\n{table(header, rows, texts=('variant',))}"
+
+
+def _means(result: Mapping[str, Any], group: str, names: Sequence[str], first: str) -> str:
+    cells_of = [cell for cell in result["cells"] if cell["group"] == group and cell["contestants"]]
+    measured = [cell for cell in cells_of if cell["workload"] in names]
     sets = [{side["name"]: side for side in cell["contestants"]} for cell in measured]
     if not sets:
         return ""
@@ -157,9 +220,9 @@ def _means(result: Mapping[str, Any], group: str, first: str) -> str:
         total = sum(means[key] if METRICS[key].better == "higher" else -means[key] for key in SHOWN)
         cost = mean(sides[name]["best"] / next(iter(sides.values()))["best"] for sides in sets)
         rows.append([name, *(METRICS[key].text(means[key]) for key in SHOWN), f"{total:.4f}", f"{cost:.2f}"])
-    names = ", ".join(cell["workload"] for cell in measured)
+    listed = ", ".join(cell["workload"] for cell in measured)
     note = (
-        f"Means over {len(sets)} sets: {names}. Sum: the gains less Hamming loss. Time: an event's, as a share of "
+        f"Means over {len(sets)} sets: {listed}. Sum: the gains less Hamming loss. Time: an event's, as a share of "
         f"{first}, one attempt."
     )
     header = ["variant", *(METRICS[key].title for key in SHOWN), "sum", "time"]

@@ -25,21 +25,27 @@ LEARNERS = {
     "bernoulli-nb": "learners.naive_bayes:BernoulliNBClassifier",
     "chain": "learners.chain:ClassifierChain",
     "cosine-softmax": "learners.heads.cosine:CosineSoftmaxClassifier",
+    "dualprompt": "learners.deep.dualprompt:DualPromptClassifier",
     "extra-trees": "learners.trees.extra_trees:ExtraTreesClassifier",
+    "finetune": "learners.deep.finetune:FineTuneClassifier",
     "forest": "learners.trees.forest:AdaptiveRandomForestClassifier",
     "gaussian": "learners.heads.gaussian:GaussianClassifier",
     "ihomer": "ihomer.classifier:IHOMERClassifier",
     "ihomer-ensemble": "ihomer.ensemble:IHOMEREnsemble",
+    "ihomer-parallel": "ihomer.label_parallel.classifier:LabelParallelIHOMER",
     "knn": "learners.knn:KNNClassifier",
+    "l2p": "learners.deep.l2p:L2PClassifier",
     "linear": "learners.linear:LinearClassifier",
     "loki": "learners.heads.loki:LokiClassifier",
     "majority": "learners.baselines:MajorityClassifier",
     "mlhat": "learners.trees.mlhat:MLHATClassifier",
+    "mvp": "learners.deep.mvp:MVPClassifier",
     "mvp-light": "learners.heads.mvp:MVPLightClassifier",
     "naive-bayes": "learners.naive_bayes:GaussianNBClassifier",
     "ncm": "learners.heads.ncm:NCMClassifier",
     "no-change": "learners.baselines:NoChangeClassifier",
     "ranpac": "learners.heads.ranpac:RanPACClassifier",
+    "replay": "learners.deep.finetune:ReplayClassifier",
     "ridge": "learners.heads.ridge:RidgeClassifier",
     "rls": "learners.heads.rls:RLSClassifier",
     "slda": "learners.heads.slda:SLDAClassifier",
@@ -295,7 +301,7 @@ def make(
             raise SpecError(str(spec), "must be given", key)
     try:
         return cls(**given)
-    except (TypeError, ValueError) as error:
+    except (ImportError, TypeError, ValueError) as error:
         parameter, _, reason = str(error).partition(" ")
         if parameter in known:
             raise SpecError(str(spec), reason, parameter) from error

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from learners.base import LabelSet, Learner
     from learners.baselines import MajorityClassifier, NoChangeClassifier
     from learners.chain import ClassifierChain
+    from learners.deep.dualprompt import DualPromptClassifier
+    from learners.deep.finetune import FineTuneClassifier, ReplayClassifier
+    from learners.deep.l2p import L2PClassifier
+    from learners.deep.mvp import MVPClassifier
     from learners.heads.auto import AutoHead
     from learners.heads.cosine import CosineSoftmaxClassifier
     from learners.heads.gaussian import GaussianClassifier
@@ -44,23 +48,28 @@ __all__ = [
     "BernoulliNBClassifier",
     "ClassifierChain",
     "CosineSoftmaxClassifier",
+    "DualPromptClassifier",
     "ExtraTreesClassifier",
+    "FineTuneClassifier",
     "GaussianClassifier",
     "GaussianNBClassifier",
     "HoeffdingAdaptiveTreeClassifier",
     "HoeffdingTreeClassifier",
     "KNNClassifier",
+    "L2PClassifier",
     "LabelSet",
     "Learner",
     "LinearClassifier",
     "LokiClassifier",
     "MLHATClassifier",
+    "MVPClassifier",
     "MVPLightClassifier",
     "MajorityClassifier",
     "NCMClassifier",
     "NoChangeClassifier",
     "RLSClassifier",
     "RanPACClassifier",
+    "ReplayClassifier",
     "RidgeClassifier",
     "SLDAClassifier",
     "SubPrototypeClassifier",
@@ -78,23 +87,28 @@ _MODULE_OF = {
     "BernoulliNBClassifier": "learners.naive_bayes",
     "ClassifierChain": "learners.chain",
     "CosineSoftmaxClassifier": "learners.heads.cosine",
+    "DualPromptClassifier": "learners.deep.dualprompt",
     "ExtraTreesClassifier": "learners.trees.extra_trees",
+    "FineTuneClassifier": "learners.deep.finetune",
     "GaussianClassifier": "learners.heads.gaussian",
     "GaussianNBClassifier": "learners.naive_bayes",
     "HoeffdingAdaptiveTreeClassifier": "learners.trees.adaptive",
     "HoeffdingTreeClassifier": "learners.trees.hoeffding",
     "KNNClassifier": "learners.knn",
+    "L2PClassifier": "learners.deep.l2p",
     "LabelSet": "learners.base",
     "Learner": "learners.base",
     "LinearClassifier": "learners.linear",
     "LokiClassifier": "learners.heads.loki",
     "MLHATClassifier": "learners.trees.mlhat",
+    "MVPClassifier": "learners.deep.mvp",
     "MVPLightClassifier": "learners.heads.mvp",
     "MajorityClassifier": "learners.baselines",
     "NCMClassifier": "learners.heads.ncm",
     "NoChangeClassifier": "learners.baselines",
     "RLSClassifier": "learners.heads.rls",
     "RanPACClassifier": "learners.heads.ranpac",
+    "ReplayClassifier": "learners.deep.finetune",
     "RidgeClassifier": "learners.heads.ridge",
     "SLDAClassifier": "learners.heads.slda",
     "SubPrototypeClassifier": "learners.heads.subprototypes",

@@ -100,7 +100,7 @@ def _filled(form: str, n_events: int) -> str:
     return url
 
 
-class _Stopwatch(NoProgress):
+class Stopwatch(NoProgress):
     """Time from the first events done to the last, so that connecting does not count."""
 
     def __init__(self) -> None:
@@ -128,7 +128,7 @@ def _build_throughput(form: str, backend: str, setting: Setting) -> Sequence[Con
         sink = f"{_new_topic()}?backend={backend}"
         with tempfile.TemporaryDirectory(dir=setting.folder) as state:
             flags = {"source": source, "learner": "linear", "predictions": sink, "checkpoint": state, "until_end": True}
-            watch = _Stopwatch()
+            watch = Stopwatch()
             result = run_topic(resolve(RunPlan, flags), watch)
         watch.report(clock)
         return {"micro_f1": result.runs[0].metrics["micro_f1"]}
@@ -153,7 +153,7 @@ def _bare_loop(source: str, sink: str, clock: Clock) -> None:
     for partition in partitions:
         first, ends[partition] = consumer.bounds(partition)
         consumer.seek(partition, first)
-    watch, n_events = _Stopwatch(), 0
+    watch, n_events = Stopwatch(), 0
     most = 2000 if address.get("format") == "json" else 2000 // _PER_RECORD
     while any(consumer.position(partition) < end for partition, end in ends.items()):
         for partition, records in consumer.poll(0.5, most).items():

@@ -148,6 +148,7 @@ File = Annotated[Path, BeforeValidator(_not_empty), PlainSerializer(str)]
 Folder = Annotated[Path | str, BeforeValidator(_folder), PlainSerializer(str)]
 LearnerText = Annotated[Text, BeforeValidator(_learner_text), AfterValidator(_buildable)]
 DataList = Annotated[list[Text], Field(min_length=1), BeforeValidator(_split_data), AfterValidator(_all_different)]
+NameList = Annotated[list[Text], BeforeValidator(_split_data), AfterValidator(_all_different)]
 LearnerList = Annotated[
     list[LearnerText], Field(min_length=1), BeforeValidator(_split_learners), AfterValidator(_all_different)
 ]
@@ -186,11 +187,18 @@ class Extraction(Settings):
     """Address of a Ray cluster whose actors encode, or ``auto``; None: processes of this machine do."""
     gpus: Width = 0.0
     """GPUs an actor, of which a fraction will do."""
+    encoder_timeout: Width = 300.0
+    """Seconds that a worker may take for a block before it is killed; 0: as long as it likes."""
+
+    @property
+    def actors_learn(self) -> bool:
+        """Whether workers are actors that learn, and not such as encode."""
+        return False
 
     @model_validator(mode="after")
     def _has_something_to_do(self) -> Self:
         for name in ("workers", "ray"):
-            if self.encoder is None and getattr(self, name):
+            if self.encoder is None and not self.actors_learn and getattr(self, name):
                 raise _refusal(name, f"must be left out without an encoder, got {getattr(self, name)!r}")
         if self.ray is not None and not self.workers:
             raise _refusal("workers", "must be at least 1 with ray, got 0")
@@ -364,6 +372,13 @@ class RunPlan(Plan):
     """Port on this machine for ``/metrics``, ``/healthz`` and ``/readyz``; 0: any free one."""
     log_format: Literal["text", "json"] = "text"
     """How the run tells that it gets on."""
+    merge: Count | None = None
+    """After how many events in checkpoints, over all partitions, their models are merged into one; None: never."""
+
+    @property
+    def actors_learn(self) -> bool:
+        """Whether each partition of a topic is learned by one of the workers, actors of Ray."""
+        return self.ray is not None and self.encoder is None and is_topic(self.source)
 
     @property
     def learners(self) -> list[str]:
@@ -386,7 +401,30 @@ class RunPlan(Plan):
                 raise _refusal("delay", f"must be 0 where labels come from a topic of their own, got {self.delay}")
         if self.no_learn and self.challenger is not None:
             raise _refusal("challenger", f"must be left out where nothing is learned, got {self.challenger!r}")
+        if self.actors_learn:
+            self._suits_actors()
+        if self.merge is not None:
+            self._can_be_merged()
         return self
+
+    def _suits_actors(self) -> None:
+        if self.model_per != "partition":
+            raise _refusal("model_per", f"must be partition where actors of Ray learn, got {self.model_per}")
+        if self.checkpoint is None:
+            raise _refusal("checkpoint", "must be a folder that all actors of Ray see, got none")
+        if self.metrics_port:
+            raise _refusal("metrics_port", f"must be 0 where each actor of Ray finds its own, got {self.metrics_port}")
+        for name in _DESTINATIONS:
+            if getattr(self, name) == "-":
+                raise _refusal(name, "must be a file or a topic where actors of Ray write, got '-'")
+
+    def _can_be_merged(self) -> None:
+        if not is_topic(self.source) or self.model_per != "partition":
+            raise _refusal("merge", f"must be left out without a model for each partition, got {self.merge}")
+        if self.checkpoint is None:
+            raise _refusal("merge", f"must come with a folder of checkpoints, got {self.merge} and none")
+        if specs.RIVER in self.learner and not self.trust_pickle:
+            raise _refusal("merge", f"must come with trust_pickle for a model of river, got {self.merge} and false")
 
     on_error: OnError = "skip"
     events_sink: Text | None = None
@@ -397,7 +435,7 @@ class RunPlan(Plan):
     """Events between two messages to ``metrics_sink``."""
 
 
-class SiBlurryPlan(Settings):
+class SiBlurryPlan(Extraction):
     """What `ihomer siblurry` does."""
 
     command = "siblurry"
@@ -439,6 +477,51 @@ class SiBlurryPlan(Settings):
     def _has_where_to_go_on(self) -> Self:
         if self.resume and self.out is None:
             raise _refusal("resume", "must come with a folder to go on from (out), got none")
+        return self
+
+
+class EncoderPlan(Settings):
+    """What `ihomer encoder train` does."""
+
+    command = "encoder train"
+
+    data: Text
+    """Labelled images: a folder with a folder of files a class, a tar archive of one, or an archive of arrays."""
+    out: File
+    """Folder of the encoder."""
+    objective: Literal["responses", "views", "supervised"] = "responses"
+    """What is learned: see `streams.extraction.training.record.OBJECTIVES`."""
+    classes: NameList = []
+    """Classes to train on; none: all but those held out."""
+    hold_out: NameList = []
+    """Classes to leave out."""
+    size: Literal["tiny", "small"] = "small"
+    """How large the network is."""
+    patch: Count = 8
+    """Height and width of a patch in pixels."""
+    image_size: Count = 32
+    """Height and width that images are brought to."""
+    epochs: Count | None = None
+    """How often each image comes; None: as often as makes 100,000 in all."""
+    seed: Natural = 0
+    """Of all that is drawn."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """What it is trained on."""
+    max_minutes: Seconds | None = None
+    """Minutes after which the training stops and the encoder is kept as it is; None: none."""
+    resume: Switch = False
+    """Whether to go on where an earlier training stopped."""
+
+    @model_validator(mode="after")
+    def _has_an_image_of_patches(self) -> Self:
+        if self.patch < 2 or self.image_size < 8 or self.image_size % self.patch:
+            raise _refusal(
+                "patch",
+                f"must be at least 2 and divide the size of an image, which is at least 8, got {self.patch} and "
+                f"{self.image_size}",
+            )
+        if self.classes and self.hold_out:
+            raise _refusal("classes", "must be left out where classes are held out, got both")
         return self
 
 
@@ -512,7 +595,7 @@ def dump(plan: Settings, *, as_json: bool = False) -> str:
 
 def command_line(plan: Settings) -> str:
     """The command that makes ``plan`` without a configuration file; what is as it would be anyway is left out."""
-    words = ["ihomer", plan.command]
+    words = ["ihomer", *plan.command.split()]
     for name, info in _fields(plan):
         value = getattr(plan, name)
         if value == info.default:

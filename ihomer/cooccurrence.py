@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numba import njit
@@ -171,6 +171,40 @@ class CooccurrenceStore:
         self._occurrence = occurrence
         self._rebuild((np.minimum(a, b) << 32) | np.maximum(a, b), self._joint[used], len(self._keys))
 
+    def merge(self, other: Self, to: NDArray[np.int32]) -> None:
+        """Count the events of ``other`` too, as if they had come after those here; its label ``a`` is ``to[a]``.
+
+        Notes
+        -----
+        Without decay counts are whole numbers, and those of two halves of the events, in whatever order, are exactly
+        those of all. With decay they are, but for rounding, where the events of ``other`` did come after those here:
+        those here age by as many events. In a bounded table the joint count of a pair may be too small by what it had
+        when it left, there or here.
+
+        Raises
+        ------
+        ValueError
+            The two decay differently.
+        """
+        if other.half_life != self.half_life:
+            raise ValueError(f"half_life must be {self.half_life} to merge, got {other.half_life}")
+        to = to[: other.n_labels]
+        self.grow(int(to.max(initial=-1)) + 1)
+        age = self._growth ** -float(other.events) / self._meta["scale"][0]
+        self._occurrence *= age
+        self._occurrence[to] += other.occurrence
+        mine, theirs = self._keys != _EMPTY, other._keys != _EMPTY
+        a, b = (to[part].astype(np.int64) for part in (other._keys[theirs] >> 32, other._keys[theirs] & 0xFFFFFFFF))
+        pairs = np.concatenate([self._keys[mine], (np.minimum(a, b) << 32) | np.maximum(a, b)])
+        counts = np.concatenate([self._joint[mine] * age, other._joint[theirs] / other._meta["scale"][0]])
+        keys, place = np.unique(pairs, return_inverse=True)
+        joint = np.asarray(np.bincount(place, counts, minlength=len(keys)), np.float64)
+        self._meta["scale"] = 1.0
+        for counted in ("events", "n_evicted", "n_refused"):
+            self._meta[counted] += other._meta[counted]
+        self._meta["largest_evicted"] = max(self.largest_evicted, other.largest_evicted)
+        self._hold(keys, joint, len(keys))
+
     def neighbours(self, least: float = 0.0) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
         """All pairs seen together of labels with at least ``least`` (decayed) events, as rows: label ``a``'s are
         ``column[start[a]:start[a + 1]]``, with their Jaccard similarities. Their order within a row is that of the
@@ -187,6 +221,11 @@ class CooccurrenceStore:
             alive = joint >= _FORGOTTEN * self._meta["scale"][0]
             keys, joint = keys[alive], joint[alive]
             needed -= int(np.count_nonzero(~alive))
+        self._hold(keys, joint, needed)
+        return bool(self.n_pairs + size * (size - 1) // 2 > _LOAD * len(self._keys))
+
+    def _hold(self, keys: NDArray[np.int64], joint: NDArray[np.float64], needed: int) -> None:
+        """Let the table be these pairs, with room for ``needed`` as far as that goes; else the least similar leave."""
         slots = len(self._keys)
         while needed > _LOAD * slots / 2 and 2 * slots <= self._most_slots:
             slots *= 2
@@ -200,7 +239,6 @@ class CooccurrenceStore:
             largest = evicted.max(initial=0.0) / self._meta["scale"][0]
             self._meta["largest_evicted"] = max(self.largest_evicted, largest)
         self._rebuild(keys, joint, slots)
-        return bool(self.n_pairs + size * (size - 1) // 2 > _LOAD * slots)
 
     def _rebuild(self, keys: NDArray[np.int64], joint: NDArray[np.float64], slots: int) -> None:
         self._keys, self._joint = np.full(slots, _EMPTY, np.int64), np.zeros(slots)

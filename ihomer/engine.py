@@ -141,6 +141,8 @@ class Engine:
         self._flush_s = 0.0
         self.on_checkpoint: Callable[[Position], None] | None = None
         """Told the source's position once a checkpoint has been kept."""
+        self.on_round: list[Callable[[], None]] = []
+        """Told each time that ``run`` has been round its loop."""
         self.progress: Progress = progress or NoProgress()
         self.counts = Counts()
         self.stop = stop or Event()
@@ -178,6 +180,8 @@ class Engine:
             while not self.stop.is_set() and not self.ended:
                 if self.step(PATIENCE_S):
                     self._report()
+                for tell in self.on_round:
+                    tell()
             self.finish()
             return self.ended
         finally:
@@ -265,7 +269,6 @@ class Engine:
         if len(batch):
             labelled = int((batch.label_state != UNLABELLED).sum())
             self.counts.unlabelled += len(batch) - labelled
-            self.counts.present += len(batch.y.indices)
             if batch.time is not None:
                 self.last_time = int(batch.time[-1])
             if self.watch is not None:
@@ -273,8 +276,10 @@ class Engine:
             if self.join is not None:
                 self._answer_and_join(self.join, batch)
             elif self._waiting is None:
+                self.counts.present += len(batch.y.indices)
                 self._answer_and_learn(batch, labelled)
             else:
+                self.counts.present += len(batch.y.indices)
                 self._answer_and_wait(batch)
             self._tell_alarms()
         read = self.counts.read
@@ -287,6 +292,7 @@ class Engine:
 
     def _answer_and_join(self, join: LabelJoin, batch: Batch) -> None:
         batch = join.admit(batch)
+        self.counts.present += len(batch.y.indices)
         join.answered(self._answer_and_learn(batch, int((batch.label_state != UNLABELLED).sum())))
         self._count_joined(join)
 
@@ -298,6 +304,7 @@ class Engine:
         self._write_dead(labels.dead)
         found = join.labels(labels.labels)
         if found is not None:
+            self.counts.present += len(found[0].y.indices)
             self._arrive([found])
         self._count_joined(join)
         self._tell_alarms()

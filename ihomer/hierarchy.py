@@ -206,6 +206,39 @@ class LabelHierarchy:
             self._tree.leaf[label] = node
             self._note("join", node, [label], event=int(self._born[label]), **founded)
 
+    def merge(self, other: LabelHierarchy, to: NDArray[np.int32]) -> None:
+        """Take in what another hierarchy has counted, as if its events had come after those of this one; its label
+        ``a`` is ``to[a]`` here.
+
+        Notes
+        -----
+        Counts are then those of all events, as `CooccurrenceStore.merge` says. The tree is this one's: labels that are
+        new to it come to the cold bucket, and a structural test on the merged counts follows at once. How a tree came
+        about depends on when events were looked at, so that it need not be the one that a single pass would have left.
+
+        Raises
+        ------
+        ValueError
+            The two decay differently, or one follows the published rules, whose leaves begin to count when they are
+            made.
+        """
+        for hierarchy in (self, other):
+            if hierarchy._paper:
+                raise ValueError(f"mode must be 'default' to merge, got {hierarchy.mode!r}")
+        n_before = self.n_events
+        self.counts.merge(other.counts, to)
+        numbers = to[: len(other._born)]
+        n_labels = int(numbers.max(initial=-1)) + 1
+        if n_labels > len(self._born):
+            self._born = np.concatenate([self._born, np.full(n_labels - len(self._born), -1)])
+            self._tree.grow(n_labels)
+            self.counts.grow(n_labels)
+        new = (other._born >= 0) & (self._born[numbers] < 0)
+        self._born[numbers[new]] = n_before + other._born[new]
+        self._tree.leaf[numbers[new]] = COLD
+        if self.frozen_after is None or self.n_events <= self.frozen_after:
+            self._test()
+
     # What it tells.
 
     @property

@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Any, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 from ihomer.evaluation.result import SHOWN
+from streams.extraction.load import LATENCY_BOUNDS_S
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     from ihomer.engine import Engine
+    from ihomer.progress import Progress
+    from streams.extraction.pool import ExtractionPool
 
 _COUNTS = {
     "read": "Events read, dead letters included.",
@@ -24,6 +29,26 @@ _COUNTS = {
     "dead": "Events that could not be read.",
 }
 
+_POOL = {
+    "queue_blocks": ("queue", "Blocks of payloads that wait for a worker."),
+    "in_flight_blocks": ("in_flight", "Blocks of payloads that workers have in hand."),
+}
+
+_WORKER_COUNTS = {
+    "payloads": ("payloads", "Payloads done with, poisoned ones included."),
+    "blocks": ("blocks", "Blocks of payloads done with."),
+    "poisoned_payloads": ("faults", "Payloads that could not be encoded."),
+    "restarts": ("deaths", "Workers that died and were begun anew."),
+    "timeouts": ("timeouts", "Those of them that were killed because they hung."),
+    "busy_seconds": ("busy_s", "Time inside the encoder."),
+    "device_seconds": ("device_s", "Time for which the encoder's device computed."),
+}
+
+_WORKER_GAUGES = {
+    "block_size": ("block_size", "Payloads of a block, on average."),
+    "busy_share": ("busy_share", "Share of the time so far that was spent inside the encoder."),
+    "device_share": ("device_share", "Share of the time so far for which the encoder's device computed."),
+}
 
 _PLAIN = ("Content-Type", "text/plain; charset=utf-8")
 
@@ -34,7 +59,7 @@ class Operations:
     Parameters
     ----------
     engines
-        Gives the engines by partition, as they are when asked.
+        Gives the engines by partition, as they are when asked; a source that has none is partition 0.
     lag
         Gives the events of a partition that wait to be read, or None.
     port
@@ -43,6 +68,8 @@ class Operations:
         Address to listen on. The default is reached from this machine alone.
     stale_s
         ``/healthz`` fails when the loop has not been round for so many seconds.
+    pool
+        Whose workers extract features, where some do.
 
     Notes
     -----
@@ -58,8 +85,9 @@ class Operations:
         port: int,
         host: str = "127.0.0.1",
         stale_s: float = 60.0,
+        pool: ExtractionPool | None = None,
     ) -> None:
-        self._engines, self._lag, self.stale_s = engines, lag, stale_s
+        self._engines, self._lag, self._pool, self.stale_s = engines, lag, pool, stale_s
         self._beat = time.monotonic()
         registry = CollectorRegistry()
         registry.register(self)  # type: ignore[arg-type]
@@ -100,6 +128,8 @@ class Operations:
             lambda _, e: None if e.store is None else time.monotonic() - e.checkpointed,
         )
         yield from self._of_learners(engines)
+        if self._pool is not None:
+            yield from _of_workers(self._pool.metrics())
 
     def _gauge(self, name: str, meaning: str, value: Callable[[int, Engine], float | None]) -> GaugeMetricFamily:
         family = GaugeMetricFamily(f"ihomer_{name}", meaning, labels=["partition"])
@@ -137,6 +167,42 @@ class Operations:
             return [b"/metrics, /healthz or /readyz\n"]
         start_response("503 Service Unavailable" if wrong else "200 OK", [_PLAIN])
         return [f"{wrong or 'ok'}\n".encode()]
+
+
+def tell_operators(
+    closing: ExitStack,
+    progress: Progress,
+    port: int,
+    engines: Callable[[], Mapping[int, Engine]],
+    on_round: list[Callable[[], None]],
+    *,
+    lag: Callable[[int], int | None] = lambda partition: None,
+    pool: ExtractionPool | None = None,
+) -> None:
+    """Have `Operations` until ``closing`` closes; the loop calls ``on_round`` each time that it has been round."""
+    operations = Operations(engines, lag, port=port, pool=pool)
+    closing.callback(operations.close)
+    on_round.append(operations.beat)
+    progress.note(f"metrics at http://127.0.0.1:{operations.port}/metrics")
+
+
+def _of_workers(told: Mapping[str, Any]) -> Iterator[Any]:
+    """What a pool tells of itself and of its workers."""
+    for name, (key, meaning) in _POOL.items():
+        yield GaugeMetricFamily(f"ihomer_extraction_{name}", meaning, value=told[key])
+    workers = list(enumerate(told["workers"]))
+    for kind, metrics in ((CounterMetricFamily, _WORKER_COUNTS), (GaugeMetricFamily, _WORKER_GAUGES)):
+        for name, (key, meaning) in metrics.items():
+            family = kind(f"ihomer_extraction_{name}", meaning, labels=["worker"])
+            for number, worker in workers:
+                family.add_metric([str(number)], worker[key])
+            yield family
+    meaning = "Time from a block's coming to the pool until it was encoded."
+    latency = HistogramMetricFamily("ihomer_extraction_latency_seconds", meaning, labels=["worker"])
+    bounds = [*map(str, LATENCY_BOUNDS_S), "+Inf"]
+    for number, worker in workers:
+        latency.add_metric([str(number)], list(zip(bounds, worker["latencies"], strict=True)), worker["latency_s"])
+    yield latency
 
 
 class _Server(WSGIServer):

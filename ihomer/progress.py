@@ -43,6 +43,9 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """Something worth a line of its own."""
 
+    def beside(self, tell: Callable[[], str]) -> None:
+        """Something works beside the stream from now on; ``tell``, called when it is shown, says how it gets on."""
+
     def end(self) -> None:
         """The stream has ended or was stopped; may be called twice."""
 
@@ -57,6 +60,9 @@ class NoProgress:
         """Do nothing."""
 
     def note(self, text: str) -> None:
+        """Do nothing."""
+
+    def beside(self, tell: Callable[[], str]) -> None:
         """Do nothing."""
 
     def end(self) -> None:
@@ -78,6 +84,7 @@ class JsonProgress:
         self._stream, self._every_s = stream or sys.stderr, every_s
         self._title, self._n_events = "", 0
         self._metrics: Metrics = dict
+        self._beside: Callable[[], str] | None = None
         self._running, self._said = False, 0.0
 
     def begin(self, title: str, total: int | None = None) -> None:
@@ -91,11 +98,16 @@ class JsonProgress:
         self._n_events, self._metrics = n_events, metrics
         if time.monotonic() - self._said >= self._every_s:
             self._said = time.monotonic()
-            self._say("progress", events=n_events, metrics=metrics())
+            beside = {} if self._beside is None else {"beside": self._beside()}
+            self._say("progress", events=n_events, metrics=metrics(), **beside)
 
     def note(self, text: str) -> None:
         """Say it."""
         self._say("note", text=text)
+
+    def beside(self, tell: Callable[[], str]) -> None:
+        """Say it with how far the stream is."""
+        self._beside = tell
 
     def end(self) -> None:
         """Say what the stream came to."""
@@ -133,6 +145,7 @@ class RichProgress:
         self._live: Live | None = None
         self._running = False
         self._metrics: Metrics = dict
+        self._beside: Callable[[], str] | None = None
         self._shown: Mapping[str, Mapping[str, float]] = {}
 
     def begin(self, title: str, total: int | None = None) -> None:
@@ -172,6 +185,10 @@ class RichProgress:
     def note(self, text: str) -> None:
         """Print a line above the live one."""
         self._say(text)
+
+    def beside(self, tell: Callable[[], str]) -> None:
+        """Show it at the end of the line, where there is room."""
+        self._beside = tell
 
     def end(self) -> None:
         """Take the live line away and leave what it came to."""
@@ -213,6 +230,8 @@ class RichProgress:
         score = self._score()
         if score.plain:
             yield 1, score
+        if self._beside is not None:
+            yield 4, Text(self._beside(), "dim")
 
     def _score(self) -> Text:
         """The metric of the leading learner and that of no-change."""

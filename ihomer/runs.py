@@ -20,6 +20,7 @@ from ihomer.evaluation.result import Result, Run
 from ihomer.evaluation.significance import significance
 from ihomer.evaluation.watching import StreamWatch
 from ihomer.extracting import extracted, open_pool
+from ihomer.partition_ensemble import PartitionEnsemble
 from ihomer.progress import Progress
 from ihomer.specs import build, parse
 from learners.base import Learner
@@ -101,6 +102,7 @@ def run_stream(plan: RunPlan, progress: Progress) -> Result:
         outputs.metrics = _sink(closing, plan.metrics_sink)
         store = None if plan.checkpoint is None else CheckpointStore(plan.checkpoint)
         models = warm(make_learners(plan.learners, plan.seed), plan)
+        pool = open_pool(closing, plan, progress)
         engine = _engine(
             plan,
             source,
@@ -109,7 +111,7 @@ def run_stream(plan: RunPlan, progress: Progress) -> Result:
             store,
             progress,
             stop,
-            open_pool(closing, plan, progress),
+            pool,
             silent=list(models)[1:],
             join=label_join(plan, len(models) + 2 * plan.baselines),
             learn=not plan.no_learn,
@@ -117,6 +119,10 @@ def run_stream(plan: RunPlan, progress: Progress) -> Result:
             checkpoint_s=plan.checkpoint_seconds,
             metrics_every=plan.metrics_every,
         )
+        if plan.metrics_port is not None:
+            from ihomer.operations import tell_operators
+
+            tell_operators(closing, progress, plan.metrics_port, lambda: {0: engine}, engine.on_round, pool=pool)
         result.runs += _go(engine, plan, digest(source))
     keep(result, plan)
     return result
@@ -132,7 +138,7 @@ def make_learners(specs: Sequence[str], seed: int | None) -> dict[str, Learner]:
 
 
 def warm(models: dict[str, Learner], plan: RunPlan) -> dict[str, Learner]:
-    """``models``, the first of which has learned what the checkpoint of ``warm_start`` has.
+    """``models``, the first of which has learned what the checkpoint of ``warm_start`` has, or is the ensemble there.
 
     Raises
     ------
@@ -144,6 +150,8 @@ def warm(models: dict[str, Learner], plan: RunPlan) -> dict[str, Learner]:
     first = next(iter(models))
     found = load(plan.warm_start)
     there, here = describe(found), describe(models[first])
+    if isinstance(found, PartitionEnsemble):
+        there = describe(found.prototype)
     if there != here:
         raise CheckpointError(f"{plan.warm_start}: learner must be that of the checkpoint, {there}, got {here}")
     return {**models, first: found}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import Any
+from threading import Event
+from typing import Any, NamedTuple
 
 from ihomer.checkpoint import CheckpointStore
 from ihomer.config import RunPlan, command_line
@@ -14,8 +16,9 @@ from ihomer.evaluation.prequential import make_tracks, to_result
 from ihomer.evaluation.result import Result, Run
 from ihomer.evaluation.watching import StreamWatch
 from ihomer.extracting import extracted, open_pool
-from ihomer.operations import Operations
-from ihomer.pipeline import Pipeline
+from ihomer.operations import tell_operators
+from ihomer.partition_merge import Merged, PartitionMerge
+from ihomer.pipeline import Pipeline, Scores, pooled
 from ihomer.progress import Progress
 from ihomer.runs import keep, label_join, make_learners, stopping, warm
 from streams.opening import open_partition_sink, open_topic
@@ -27,34 +30,52 @@ from streams.topics.sink import KafkaSink, Role
 _CHECKPOINT_S = 10.0
 
 
+class Found(NamedTuple):
+    """What a partition has come to: a run for every learner, and what their metrics have counted."""
+
+    runs: list[Run]
+    scores: Scores
+
+
 def run_topic(plan: RunPlan, progress: Progress) -> Result:
     """Run a learner on each partition of a topic that this process gets, until told to stop or, where the plan says so,
     to where the topic ended at the start."""
     result = Result([], started=datetime.now(UTC).isoformat(timespec="seconds"), command=command_line(plan))
     with ExitStack() as closing:
         stop = closing.enter_context(stopping(signal.SIGINT, signal.SIGTERM))
-        topic = _topic(plan)
-        closing.callback(topic.close)
-
-        pool = open_pool(closing, plan, progress)
-
-        def make_engine(source: Source, partition: int) -> Engine:
-            return _engine(plan, extracted(source, pool, plan.on_error), partition, progress)
-
-        pipeline = Pipeline(topic, make_engine, resume=plan.resume, progress=progress, stop=stop)
-        if plan.metrics_port is not None:
-            operations = Operations(lambda: pipeline.engines, topic.lag, port=plan.metrics_port)
-            closing.callback(operations.close)
-            pipeline.on_round = operations.beat
-            progress.note(f"metrics at http://127.0.0.1:{operations.port}/metrics")
-        closing.callback(pipeline.close)
+        pipeline = open_pipeline(closing, plan, progress, stop)
+        merging = None if plan.merge is None else PartitionMerge(plan, progress.note)
+        if merging is not None:
+            look = merging.look
+            pipeline.on_round.append(lambda: look(sum(pipeline.kept.values())))
         progress.note(guarantee(plan))
         ended = pipeline.run()
-        result.runs += _found(pipeline, ended)
+        found = {partition: found_in(pipeline, partition) for partition in pipeline.engines}
+        if merging is not None:
+            merging.merge()
+        result.runs += of_topic(pipeline.topic.name, found, ended, None if merging is None else merging.latest)
     keep(result, plan)
     if not ended and not result.runs:
         raise KeyboardInterrupt  # a member to which no partition had fallen was stopped
     return result
+
+
+def open_pipeline(closing: ExitStack, plan: RunPlan, progress: Progress, stop: Event, **settings: Any) -> Pipeline:
+    """The pipeline of a plan, which ``closing`` closes; ``settings`` are further ones of `Pipeline`."""
+    topic = _topic(plan)
+    closing.callback(topic.close)
+    pool = open_pool(closing, plan, progress)
+
+    def make_engine(source: Source, partition: int) -> Engine:
+        return _engine(plan, extracted(source, pool, plan.on_error), partition, progress)
+
+    pipeline = Pipeline(topic, make_engine, **{"resume": plan.resume, "progress": progress, "stop": stop, **settings})
+    if plan.metrics_port is not None:
+        tell_operators(
+            closing, progress, plan.metrics_port, lambda: pipeline.engines, pipeline.on_round, lag=topic.lag, pool=pool
+        )
+    closing.callback(pipeline.close)
+    return pipeline
 
 
 def guarantee(plan: RunPlan) -> str:
@@ -129,35 +150,42 @@ def _engine(plan: RunPlan, source: Source, partition: int, progress: Progress) -
     )
 
 
-def _found(pipeline: Pipeline, ended: bool) -> list[Run]:
+def found_in(pipeline: Pipeline, partition: int) -> Found:
+    """What a partition in hand has come to."""
+    engine = pipeline.engines[partition]
+    return Found(to_result(engine, order="file", sha256=None, ended=engine.ended), pipeline.scores(partition))
+
+
+def of_topic(name: str, found: Mapping[int, Found], ended: bool, merged: Merged | None) -> list[Run]:
     """A run for every learner on the whole topic, and one on each of its partitions."""
-    of_partitions = [
-        to_result(engine, order="file", sha256=None, ended=ended) for _, engine in sorted(pipeline.engines.items())
-    ]
+    of_partitions = [part.runs for _, part in sorted(found.items())]
     if not of_partitions:
         return []
-    pooled, n_labels = pipeline.pooled()
+    scores = pooled(part.scores for _, part in sorted(found.items()))
+    metrics, n_labels = scores.cumulative(), len(scores.label_names)
     whole = []
     for runs in zip(*of_partitions, strict=True):
-        data: dict[str, Any] = {
-            **runs[0].data,
-            "name": pipeline.topic.name,
-            "partitions": len(runs),
-            "n_labels": n_labels,
-        }
+        data: dict[str, Any] = {**runs[0].data, "name": name, "partitions": len(runs), "n_labels": n_labels}
         data["n_events"] = sum(run.data["n_events"] for run in runs)
         data["n_features"] = max(run.data["n_features"] for run in runs)
+        labelled = [run.counts["scored"] + run.counts["pending"] for run in runs]
+        present = sum(n * run.data["cardinality"] for n, run in zip(labelled, runs, strict=True))
+        data["cardinality"] = present / sum(labelled) if sum(labelled) else 0.0
+        if "join" in data:
+            data["join"] = {name: sum(run.data["join"][name] for run in runs) for name in data["join"]}
         seconds = {key: sum(run.time[key] for run in runs) for key in ("wall_s", "cpu_s")}
         whole.append(
             Run(
                 data=data,
                 learner=runs[0].learner,
                 counts={name: sum(run.counts[name] for run in runs) for name in runs[0].counts},
-                metrics=pooled[runs[0].learner["name"]].cumulative(n_labels),
+                metrics=metrics[runs[0].learner["name"]],
                 time={**seconds, "events_per_s": data["n_events"] / seconds["wall_s"] if seconds["wall_s"] else 0.0},
                 model_bytes=sum(run.model_bytes for run in runs),
                 baseline=runs[0].baseline,
                 interrupted=not ended,
             )
         )
+    if merged is not None:
+        whole[0].data["merged"] = merged.as_dict()
     return whole + [run for runs in of_partitions for run in runs]

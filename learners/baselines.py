@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numba import njit
@@ -99,6 +99,24 @@ class MajorityClassifier(Learner):
     def _set_state(self, state: State) -> None:
         self._labels = np.array(state["labels"], LABEL)
         self._complete = np.array(state["complete"], np.float64)
+
+    def merge(self, other: Self) -> None:
+        """Take in what ``other`` has learned, as if this learner had learned its events too; names are matched.
+
+        Raises
+        ------
+        ValueError
+            ``other`` is of another class.
+        """
+        if type(other) is not type(self):
+            raise ValueError(f"other must be {self!r}, got {other!r}")
+        self.schema_.extend(other.schema_)
+        self._labels = with_room(self._labels, self.schema_.n_labels)
+        theirs = other._get_state()["labels"]
+        numbers = [self.schema_.find_label(name) for name in other.schema_.label_names]
+        for counted in ("present", "partly_known"):
+            self._labels[counted][numbers] += theirs[counted]
+        self._complete += other._complete
 
 
 @njit(cache=True, nogil=True)

@@ -80,6 +80,10 @@ class Topic(Protocol):
     def name(self) -> str:
         """What to call the topic in results and errors."""
 
+    @property
+    def partitions(self) -> Sequence[int]:
+        """Numbers of all of its partitions, whosever they are."""
+
     def poll(self, timeout: float, release: Callable[[list[int]], None]) -> Changes:
         """Fetch what has come, waiting up to so many seconds for the first of it, and tell whose partitions changed.
 

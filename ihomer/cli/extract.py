@@ -30,6 +30,7 @@ def extract(
     workers: options.Workers = None,
     ray: options.Ray = None,
     gpus: options.Gpus = None,
+    encoder_timeout: options.EncoderTimeout = None,
     out: Annotated[
         str | None,
         typer.Option(

@@ -62,6 +62,29 @@ EncoderBatch = Annotated[
         rich_help_panel=STREAM,
     ),
 ]
+LearningWorkers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        help=with_default(
+            "Processes that encode, while the engine learns; 0: the engine does both. With --ray and no --encoder: "
+            "actors that learn, each some of the partitions.",
+            0,
+        ),
+        rich_help_panel=STREAM,
+    ),
+]
+LearningRay = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="auto|ADDRESS",
+        help="Let workers be actors of a Ray cluster, or of one begun on this machine: with --encoder they encode, "
+        "without it they learn the partitions of a topic.",
+        rich_help_panel=STREAM,
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(
@@ -86,6 +109,15 @@ Gpus = Annotated[
         "--gpus",
         metavar="X",
         help=with_default("GPUs an actor of Ray, of which a fraction will do.", 0.0),
+        rich_help_panel=STREAM,
+    ),
+]
+EncoderTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--encoder-timeout",
+        metavar="SECONDS",
+        help=with_default("How long a worker may take for a block before it is killed; 0: for ever.", 300.0),
         rich_help_panel=STREAM,
     ),
 ]

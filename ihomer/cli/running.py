@@ -47,6 +47,7 @@ def evaluate(
     workers: options.Workers = None,
     ray: options.Ray = None,
     gpus: options.Gpus = None,
+    encoder_timeout: options.EncoderTimeout = None,
     max_events: options.MaxEvents = None,
     shuffle: options.Shuffle = None,
     delay: options.Delay = None,
@@ -180,9 +181,10 @@ def run(
     payload: options.Payload = None,
     encoder: options.Encoder = None,
     encoder_batch: options.EncoderBatch = None,
-    workers: options.Workers = None,
-    ray: options.Ray = None,
+    workers: options.LearningWorkers = None,
+    ray: options.LearningRay = None,
     gpus: options.Gpus = None,
+    encoder_timeout: options.EncoderTimeout = None,
     max_events: options.MaxEvents = None,
     shuffle: options.Shuffle = None,
     delay: options.Delay = None,
@@ -217,6 +219,16 @@ def run(
             metavar="WHAT",
             help=options.with_default("On a topic: a model for each partition, or one for the topic.", "partition"),
             rich_help_panel=options.STREAM,
+        ),
+    ] = None,
+    merge: Annotated[
+        int | None,
+        typer.Option(
+            "--merge",
+            metavar="EVENTS",
+            help="Merge the models of all partitions into DIR/merged.ckpt whenever so many more events are in "
+            "checkpoints, and at the end: exactly where the learner allows it, else as an ensemble.",
+            rich_help_panel=options.SAFETY,
         ),
     ] = None,
     until_end: Annotated[
@@ -373,6 +385,11 @@ def run(
     from ihomer.topic_runs import run_topic
     from streams.topics.address import is_topic
 
+    if plan.actors_learn:
+        from ihomer.ray_runs import run_on_ray
+
+        _go(plan, run_on_ray, plan.checkpoint)
+        return
     if is_topic(plan.source) and plan.model_per == "partition":
         _go(plan, run_topic, plan.checkpoint)
         return

@@ -247,7 +247,7 @@ class ClassStatistics:
             gap = self._shift(int(self.row_of[label]), float(n), vector)
             if not self.multilabel:
                 gaps.append(gap)
-        between = np.array(gaps).reshape(-1, self.width)
+        between = np.array(gaps).reshape(len(gaps), self.width)
         if self.kind == "full":
             _add_block(self.scatter, between)
         else:

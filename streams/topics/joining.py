@@ -198,6 +198,11 @@ class JoinedTopic:
         """That of the events."""
         return self._events.name
 
+    @property
+    def partitions(self) -> list[int]:
+        """Those of the events."""
+        return self._events.partitions
+
     def poll(self, timeout: float, release: Callable[[list[int]], None]) -> Changes:
         """Fetch what has come of both; see `streams.source.Topic.poll`."""
         until = time.monotonic() + timeout

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -20,6 +24,7 @@ from ihomer.checkpoint import CheckpointStore
 from ihomer.cli import app, main
 from ihomer.config import ExtractPlan
 from ihomer.encoders import build
+from ihomer.extracting import at_work, told
 from ihomer.specs import SpecError
 from streams.extraction.encoders.hashing import HashingEncoder
 from streams.memory import read_all
@@ -210,6 +215,65 @@ def test_partitions_of_a_topic_share_the_encoders(command: Command, stream: Path
     assert found[0][0][1]["read"] == 900
 
 
+def test_operators_see_how_workers_get_on(command: Command, tmp_path: Path) -> None:
+    n = 900
+    texts: list[Any] = [f"words w{i % 40} and more w{i % 7}" for i in range(n)]
+    texts[31] = {"base64": "/w=="}
+    events = [json.dumps({"id": str(i), "payload": text, "y": [f"l{i % 7}"]}) for i, text in enumerate(texts)]
+    Path("events.jsonl").write_text("\n".join(events))
+    words = ("--source", "events.jsonl", "--sink", "log:events?partitions=2", "--quiet")
+    assert command("produce", *words)[0] == 0
+    words = (sys.executable, "-m", "ihomer", "run", "--source", "log:events", "--learner", "linear")
+    more = ("--encoder", "hashing:dim=64", "--workers", "2", "--metrics-port", "0", "--checkpoint", "state")
+    with open("log", "wb") as log:
+        process = subprocess.Popen([*words, *more], stderr=log, stdout=log, cwd=tmp_path)
+    try:
+        found, told = None, dict[tuple[str, ...], float]()
+        deadline = time.monotonic() + 120
+        while told.get(("ihomer_extraction_payloads_total",), 0) < n or told[("ihomer_events_read_total",)] != n:
+            assert time.monotonic() < deadline, (told, Path("log").read_text())
+            time.sleep(0.1)
+            found = found or re.search(r"http://127\.0\.0\.1:\d+", Path("log").read_text())
+            told = scraped(f"{found[0]}/metrics") if found else told
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        workers = [child for child in children if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()]
+        os.kill(int(workers[0]), signal.SIGKILL)
+        while not told[("ihomer_extraction_restarts_total",)]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+            assert found is not None
+            told = scraped(f"{found[0]}/metrics")
+    finally:
+        process.kill()
+        process.wait()
+    of = {name: [told[name, str(worker)] for worker in range(2)] for name, *rest in told if rest == ["1"]}
+    of = {name.removeprefix("ihomer_extraction_"): values for name, values in of.items() if "extraction" in name}
+    assert sum(of["payloads_total"]) == n
+    assert sum(of["blocks_total"]) == sum(of["latency_seconds_count"]) >= n / 32
+    assert 1 <= max(of["block_size"]) <= 32
+    assert sum(of["poisoned_payloads_total"]) == told[("ihomer_events_dead_total",)] == 1
+    assert sum(of["restarts_total"]) == 1
+    assert sum(of["timeouts_total"]) == 0
+    assert 0 < sum(of["busy_share"]) == sum(of["device_share"]) < 1
+    assert of["device_seconds_total"] == of["busy_seconds_total"]
+    assert sum(of["latency_seconds_sum"]) > sum(of["busy_seconds_total"]) > 0
+    assert told["ihomer_extraction_queue_blocks",] == told["ihomer_extraction_in_flight_blocks",] == 0
+
+
+def scraped(url: str) -> dict[tuple[str, ...], float]:
+    """Every sample by its name and worker, and their sums over workers and partitions by the name alone."""
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        page = answer.read().decode()
+    found: dict[tuple[str, ...], float] = {}
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            if "le" not in sample.labels:
+                found[(sample.name,)] = found.get((sample.name,), 0) + sample.value
+            if "worker" in sample.labels:
+                found[sample.name, sample.labels["worker"], *filter(None, [sample.labels.get("le")])] = sample.value
+    return found
+
+
 # Beforehand.
 
 
@@ -292,6 +356,10 @@ def test_parts_of_another_encoder_are_refused_and_begun_anew_without_resume(comm
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (
+            ("run", "--source", "yeast", "--encoder", "hashing", "--encoder-timeout", "-1"),
+            "--encoder-timeout: must be at least 0, got -1",
+        ),
         (("run", "--source", "yeast", "--workers", "2"), "--workers: must be left out without an encoder, got 2"),
         (("run", "--source", "yeast", "--ray", "auto"), "--ray: must be left out without an encoder, got 'auto'"),
         (
@@ -330,6 +398,17 @@ def test_a_file_of_no_known_format_is_refused(command: Command) -> None:
     code, _, err = command("extract", "--source", "yeast", "--encoder", "hashing", "--out", "f.features")
     assert code == 1
     assert "a file to write must end with" in err
+
+
+def test_what_a_pool_did_is_told_in_a_line() -> None:
+    metrics = {"payloads": 5000, "block_size": 31.5, "workers": [{}, {}], "deaths": 0, "busy_share": 0.5}
+    line = "extraction: 5,000 payloads in blocks of 31.5, 2 encoders, busy 50% of the time"
+    assert told({**metrics, "device_share": 0.5}) == line
+    assert told({**metrics, "device_share": 0.42}) == f"{line}, devices 42%"
+    died = told({**metrics, "deaths": 2, "device_share": 0.5})
+    assert died == line.replace("encoders", "encoders, 2 that died")
+    assert at_work({**metrics, "queue": 0}) == "encoders 50% busy"
+    assert at_work({**metrics, "queue": 3}) == "encoders 50% busy, 3 blocks wait"
 
 
 def test_encoders_by_their_text() -> None:

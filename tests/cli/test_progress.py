@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 from rich.console import Console
 
-from ihomer.progress import NoProgress, Progress, RichProgress
+from ihomer.progress import JsonProgress, NoProgress, Progress, RichProgress
 
 LEADING = {
     "linear": {"micro_f1": 0.5},
@@ -207,3 +208,21 @@ def test_the_line_tells_the_drifts_of_the_leading_learner(n_drifts: int, said: s
         shown.progress.advance(n_events, lambda: metrics)
     assert f"micro-F1 linear 0.500{said} · no-change 0.400" in shown.line()
     shown.progress.end()
+
+
+def test_what_works_beside_the_stream_is_told_where_there_is_room(shown) -> None:
+    for width, seen in ((160, True), (90, False)):
+        one = shown(terminal=True, width=width)
+        one.progress.beside(lambda: "encoders 80% busy")
+        one.advance(100, 1.0)
+        one.advance(600, 1.0)
+        assert one.line().endswith("encoders 80% busy") == seen
+        assert "micro-F1 ihomer 0.600" in one.line()
+    screen = io.StringIO()
+    told: Progress = JsonProgress(screen, every_s=0.0)
+    told.begin("yeast")
+    told.advance(1, dict)
+    told.beside(lambda: "encoders 80% busy")
+    told.advance(2, dict)
+    lines = [json.loads(line) for line in screen.getvalue().splitlines()]
+    assert [line.get("beside") for line in lines] == [None, None, "encoders 80% busy"]

@@ -18,6 +18,8 @@ import pytest
 
 from ihomer.checkpoint import CheckpointStore
 from ihomer.cli import main
+from streams.memory import read_all
+from streams.opening import open_source
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -143,6 +145,7 @@ def test_labels_that_come_by_a_topic_of_their_own(command: Command) -> None:
     assert code == 0
     first = json.loads(out)["runs"][0]
     assert first["counts"] == {"read": 300, "scored": 300, "learned": 300, "unlabelled": 0, "pending": 0, "dead": 0}
+    assert first["data"]["cardinality"] == pytest.approx(read_all(open_source("yeast")).y.indptr[300] / 300)
     code, out, _ = command("tail", "log:labels", "-n", "1")
     assert re.search(r"yeast-\d+ .* labels Class", out)
     code, out, _ = command(
@@ -239,6 +242,28 @@ def test_operators_see_how_a_run_gets_on(command: Command, tmp_path: Path) -> No
     ]
     assert {"begin", "note", "end"} <= {line["event"] for line in told}
     assert sum(counts(f"state/partition-{p:04d}")["read"] for p in range(2)) == 600
+
+
+def test_operators_see_how_a_run_on_a_pipe_gets_on(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "ihomer", "run", "--source", "-", "--learner", "linear", "--metrics-port", "0"]
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=out, stdout=out, cwd=tmp_path)
+    try:
+        assert process.stdin is not None
+        process.stdin.write(b"".join(b'{"x": {"a": %d}, "y": ["p"]}\n' % i for i in range(40)))
+        process.stdin.flush()
+        deadline, found = time.monotonic() + 60, None
+        while found is None or not _read_all(found[0], 40):
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+            found = found or re.search(r"http://127\.0\.0\.1:\d+", log.read_text())
+        assert fetch(f"{found[0]}/healthz") == (200, "ok\n")
+        process.stdin.close()
+        assert process.wait(30) == 0, log.read_text()
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _read_all(url: str, n: int) -> bool:

@@ -44,6 +44,7 @@ class ToyTopic:
     """Partitions in memory, given and taken as a script says: a list of what happens in each poll."""
 
     name = "toy"
+    partitions = (0, 1, 2)
 
     def __init__(self, script: list[tuple[str, list[int]]]) -> None:
         self.script = list(script)
@@ -185,10 +186,10 @@ def test_metrics_of_partitions_are_summed() -> None:
         wide = np.zeros((N, 5), np.float32)
         wide[:, numbers] = np.asarray(answers.proba)
         joint.update(renumbered, type(answers)(answers.labels.renumbered(numbers), wide))
-    pooled, n_labels = pipeline.pooled()
-    assert n_labels == 5
-    assert pooled["majority"].n_scored == 3 * N
-    assert pooled["majority"].cumulative(5) == pytest.approx(joint.cumulative(5), rel=1e-12)
+    pooled = pipeline.pooled()
+    assert len(pooled.label_names) == 5
+    assert pooled.metrics["majority"].n_scored == 3 * N
+    assert pooled.cumulative()["majority"] == pytest.approx(joint.cumulative(5), rel=1e-12)
 
 
 def test_a_challenger_is_promoted_with_all_that_it_has_learned(tmp_path: Path) -> None:

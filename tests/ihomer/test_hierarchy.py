@@ -385,3 +385,56 @@ def test_names_in_the_tree():
 def test_bad_settings(settings, message):
     with pytest.raises(ValueError, match=message):
         LabelHierarchy(**settings)
+
+
+def grouped_sets(seed, n, names):
+    """Label sets of which the first half of the labels and the second half keep to themselves."""
+    rng = np.random.default_rng(seed)
+    half = len(names) // 2
+    sets = [rng.choice(half, 3, replace=False) + half * int(rng.integers(2)) for _ in range(n)]
+    return Rows.from_lists([sorted(int(names[label]) for label in labels) for labels in sets])
+
+
+@pytest.mark.parametrize("half_life", [None, 1000.0])
+def test_merged_hierarchies_know_all_events_and_cluster_by_them(half_life):
+    to = np.random.default_rng(1).permutation(10).astype(np.int32)
+    back = np.argsort(to)
+    first, second, whole = (LabelHierarchy(half_life=half_life, max_size=10) for _ in range(3))
+    earlier, later = grouped_sets(0, 60, range(10)), grouped_sets(1, 400, range(10))
+    for hierarchy, rows in (
+        (first, earlier),
+        (second, later.renumbered(back.astype(np.int32))),
+        (whole, earlier),
+        (whole, later),
+    ):
+        hierarchy.update_many(rows)
+    first.merge(second, to)
+    assert first.n_events == whole.n_events
+    for a in range(10):
+        for b in range(10):
+            assert first.jaccard(a, b) == pytest.approx(whole.jaccard(a, b), rel=1e-9)
+    first.update_many(grouped_sets(2, first.until_test, range(10)))
+    assert sorted(map(sorted, first.clusters)) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+
+
+def test_a_merged_hierarchy_has_the_labels_that_are_new_to_it():
+    first, second = LabelHierarchy(half_life=None), LabelHierarchy(half_life=None)
+    first.update_many(Rows.from_lists([[0, 1]] * 4))
+    second.update_many(Rows.from_lists([[0, 1]] * 7 + [[2]]))
+    first.merge(second, np.array([1, 3, 4], np.int32))
+    assert first.births == {0: 1, 1: 1, 3: 5, 4: 12}
+    assert sorted(label for cluster in first.clusters for label in cluster) == [0, 1, 3, 4]
+    again = LabelHierarchy(half_life=None)
+    again.set_state(first.get_state())
+    more = Rows.from_lists([[0, 3], [1, 4]] * 100)
+    for hierarchy in (first, again):
+        hierarchy.update_many(more)
+    assert first.clusters == again.clusters
+
+
+def test_hierarchies_that_cannot_be_merged():
+    none = np.zeros(0, np.int32)
+    with pytest.raises(ValueError, match="mode must be 'default' to merge, got 'paper'"):
+        LabelHierarchy().merge(LabelHierarchy("paper"), none)
+    with pytest.raises(ValueError, match=r"half_life must be 1000\.0 to merge, got None"):
+        LabelHierarchy().merge(LabelHierarchy(half_life=None), none)

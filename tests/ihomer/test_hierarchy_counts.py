@@ -133,3 +133,36 @@ def test_large_scales_are_divided_out():
     store.update_many(Rows.from_lists([[0, 1]] * 100 + [[0]]))
     assert store.jaccard(0, 1) == pytest.approx(0.5)
     assert store.occurrence == pytest.approx([1.0, 0.5])
+
+
+@pytest.mark.parametrize("half_life", [None, 40.0])
+@pytest.mark.parametrize("cut", [0, 1, 250, 299, 300])
+def test_merged_halves_are_the_whole(half_life, cut):
+    dense = random_sets(2, 300, 40, 0.08)
+    whole, first, second = (CooccurrenceStore(half_life=half_life) for _ in range(3))
+    whole.update_many(Rows.from_dense(dense))
+    first.update_many(Rows.from_dense(dense[:cut]))
+    to = np.random.default_rng(0).permutation(40).astype(np.int32)
+    second.update_many(Rows.from_dense(dense[cut:, to]))
+    first.merge(second, to)
+    assert (first.events, first.n_pairs) == (whole.events, whole.n_pairs)
+    mine, expected = (np.array([[s.joint(a, b) for b in range(40)] for a in range(40)]) for s in (first, whole))
+    np.testing.assert_allclose(mine, expected, rtol=0 if half_life is None else 1e-9)
+
+
+def test_a_merged_table_keeps_to_its_room():
+    dense = random_sets(3, 400, 120, 0.3)
+    first, second = (CooccurrenceStore(memory_budget=32_768) for _ in range(2))
+    first.update_many(Rows.from_dense(dense[:200, :40]))
+    second.update_many(Rows.from_dense(dense[200:, 40:80]))
+    before = first.n_pairs + second.n_pairs
+    first.merge(second, np.arange(40, 80, dtype=np.int32))
+    assert first.nbytes < 40_000
+    assert first.n_pairs + first.n_evicted == before
+    assert first.occurrence.tolist() == [*dense[:200, :40].sum(0), *dense[200:, 40:80].sum(0)]
+    first.update_many(Rows.from_dense(dense))
+
+
+def test_stores_that_decay_differently_are_not_merged():
+    with pytest.raises(ValueError, match=r"half_life must be None to merge, got 40\.0"):
+        CooccurrenceStore().merge(CooccurrenceStore(half_life=40.0), np.zeros(0, np.int32))

@@ -16,3 +16,8 @@ def test_every_learner_is_listed():
 @pytest.mark.parametrize("law", contracts.LAWS, ids=lambda law: law.__name__)
 def test_law(law, make):
     contracts.check(law, make)
+
+
+@pytest.mark.parametrize("make", [case for case in contracts.cases() if hasattr(case.values[0](), "merge")])
+def test_merged_parts_equal_the_whole(make):
+    contracts.check(contracts.merged_parts_equal_the_whole, make)

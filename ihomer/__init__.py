@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from ihomer.evaluation.significance import compare_learners as compare_learners
     from ihomer.evaluation.single_label import SingleLabelMetrics as SingleLabelMetrics
     from ihomer.hierarchy import LabelHierarchy as LabelHierarchy
+    from ihomer.label_parallel.classifier import LabelParallelIHOMER as LabelParallelIHOMER
     from ihomer.single_label import SingleLabel as SingleLabel
     from learners import AdaptiveRandomForestClassifier as AdaptiveRandomForestClassifier
     from learners import ADWINBaggingClassifier as ADWINBaggingClassifier
@@ -153,6 +154,7 @@ _WHERE = {
     "KolmogorovSmirnovDrift": "drift",
     "LabelDependencyDrift": "drift",
     "LabelHierarchy": "ihomer.hierarchy",
+    "LabelParallelIHOMER": "ihomer.label_parallel.classifier",
     "LinearClassifier": "learners",
     "MLHATClassifier": "learners",
     "MMDDrift": "drift",

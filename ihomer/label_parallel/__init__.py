@@ -1,0 +1,1 @@
+"""One iHOMER whose label columns are with workers."""

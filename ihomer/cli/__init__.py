@@ -13,7 +13,20 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from ihomer.cli import compare, data, detectors, extract, learners, produce, promote, running, show, siblurry, tail
+from ihomer.cli import (
+    compare,
+    data,
+    detectors,
+    encoder,
+    extract,
+    learners,
+    produce,
+    promote,
+    running,
+    show,
+    siblurry,
+    tail,
+)
 from ihomer.cli.terminal import DONE, FAILED, STOPPED, WRONG, UsageError, complain
 
 __all__ = ["app", "main"]
@@ -31,6 +44,7 @@ app.command("promote", no_args_is_help=True)(promote.promote)
 app.add_typer(data.app, name="data")
 app.add_typer(learners.app, name="learners")
 app.add_typer(detectors.app, name="detectors")
+app.add_typer(encoder.app, name="encoder")
 
 
 def _version(wanted: bool) -> None:

@@ -26,7 +26,7 @@ def siblurry(
             "--data",
             metavar="A,B",
             help="Labelled data: FILE.npz with x and y (and x_test, y_test), a known name, any other file, or a folder "
-            "with a folder of files a class; may be repeated.",
+            "(or .tar.gz) with a folder of files a class; may be repeated.",
             rich_help_panel=options.STREAM,
         ),
     ] = None,
@@ -42,6 +42,12 @@ def siblurry(
     config: options.Config = None,
     labels: options.Labels = None,
     payload: options.Payload = None,
+    encoder: options.Encoder = None,
+    encoder_batch: options.EncoderBatch = None,
+    workers: options.Workers = None,
+    ray: options.Ray = None,
+    gpus: options.Gpus = None,
+    encoder_timeout: options.EncoderTimeout = None,
     seeds: Annotated[
         int | None,
         typer.Option(
@@ -153,6 +159,7 @@ def siblurry(
       ihomer siblurry --data features.npz --out results
       ihomer siblurry --data features.npz --learner auto,slda,ncm --seeds 5 --n 50 --m 10
       ihomer siblurry --data yeast --learner ihomer,linear --sessions 3 --json
+      ihomer siblurry --data photos --encoder transformers:./vit --learner auto,mvp:model=./vit
     """
     settings = {**locals(), "json": as_json}
     del settings["config"], settings["as_json"]
@@ -180,11 +187,14 @@ def siblurry(
 
 def _opened(place: str, plan: SiBlurryPlan) -> LabelledEvents:
     """Data before work on the first begins, so that a fault of the last does not come to light late."""
+    from ihomer.siblurry_runs import check, wants_payloads
     from streams.siblurry.labelled import load_events
     from streams.source import DecodeError
 
     try:
-        return load_events(place, labels=plan.labels, payload=plan.payload)
+        events = load_events(place, labels=plan.labels, payload=plan.payload, images=wants_payloads(plan))
+        check(plan, events)
+        return events
     except DecodeError:
         raise
     except (FileNotFoundError, LookupError, ValueError) as error:
@@ -202,6 +212,8 @@ def _tell(plan: SiBlurryPlan, result: Result) -> None:
     screen.print(result.table())
     if (gains := _gains(result)) is not None:
         screen.print(gains)
+    for text in dict.fromkeys(run.data["encoder_training"] for run in result.runs if "encoder_training" in run.data):
+        screen.print(f"encoder  {text}", markup=False, soft_wrap=True)
     if plan.out is not None:
         for what, name in (("report", "report.html"), ("result", "result.json")):
             screen.print(f"{what}  {plan.out / name}", markup=False, soft_wrap=True)

@@ -129,6 +129,7 @@ def continual_runs(
     progress: Progress | None = None,
     stop: Event | None = None,
     is_done: Callable[[str, int], bool] = lambda learner, seed: False,
+    payloads: LabelledEvents | None = None,
 ) -> Iterator[Run]:
     """The runs one after the other, each learner on one seed's stream before the next seed.
 
@@ -142,6 +143,9 @@ def continual_runs(
         Ends the evaluation after the batch in hand once it is set; the run in hand is lost.
     is_done
         Tells which learner on which seed is left out.
+    payloads
+        The same events with what ``events`` have their features from, for learners that take payloads (see
+        `reads_payload`): they are in the same streams. None: all learners get ``events``.
 
     Notes
     -----
@@ -181,16 +185,18 @@ def continual_runs(
         made = {name: build for name, build in make(seed).items() if not is_done(name, seed)}
         if not made:
             continue
-        split = events if events.test is not None else events.set_aside(test_share, seed)
+        split = _split(events, test_share, seed)
+        raw = split if payloads is None else _split(payloads, test_share, seed)
         placed = SiBlurry(**{**scenario.settings, "seed": seed})
         source = ArrangedSource(split, placed)
         progress.begin(f"{events.name}, seed {seed}", source.n_events * len(made))
         try:
             for number, (name, build) in enumerate(made.items()):
                 stretch = _Stretch(progress, number * source.n_events)
-                found = _Course(build(), ArrangedSource(split, placed), split, batch_size, prequential).go(
-                    stretch, stop
-                )
+                learner = build()
+                chosen = raw if reads_payload(type(learner)) else split
+                course = _Course(learner, ArrangedSource(chosen, placed), chosen, batch_size, prequential)
+                found = course.go(stretch, stop)
                 if found is None:
                     return
                 found.learner = {"name": name, **found.learner}
@@ -198,6 +204,15 @@ def continual_runs(
                 yield found
         finally:
             progress.end()
+
+
+def reads_payload(cls: type) -> bool:
+    """Whether learners of a class take payloads, and not features: those of `learners.deep`, and who says so."""
+    return bool(getattr(cls, "reads_payload", cls.__module__.startswith("learners.deep.")))
+
+
+def _split(events: LabelledEvents, test_share: float, seed: int) -> LabelledEvents:
+    return events if events.test is not None else events.set_aside(test_share, seed)
 
 
 class _Stretch:

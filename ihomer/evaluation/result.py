@@ -157,7 +157,8 @@ class Run:
         ``name``, ``sha256``, ``n_events``, ``n_features``, ``n_labels``, ``order`` (``file`` or ``shuffled:SEED``);
         ``repeat``, its number from 0 on, where a learner went through the data several times; ``drifts``, where the
         source itself knows its ``event``, ``width`` and ``kind``; ``encoder``, the fingerprint of what made the
-        features, where they were extracted. Where the stream itself was watched:
+        features, where they were extracted, and ``encoder_training``, what that was trained on, where it is known.
+        Where the stream itself was watched:
         ``watch``, the names of the detectors, and ``alarms``, JSON objects as `StreamWatch` has them.
     learner
         ``name``, ``params``, ``seed``; ``detector``, class and parameters of what watched its loss, where that was not

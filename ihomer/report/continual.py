@@ -35,6 +35,7 @@ def section(runs: Sequence[Run], names: Sequence[str], styles: Mapping[str, str]
     return {
         "seed": seeds[0],
         "settings": _settings(scenario),
+        "encoders": _encoders(ones, names, alike),
         "metric": metric,
         "panel": panel(metric.key, metric.title, lines, known=ends[:-1]),
         "events": _heat_map(scenario, rows, _shares(scenario), "share of a class's events in each session"),
@@ -58,6 +59,15 @@ def _settings(scenario: Mapping[str, Any]) -> str:
         f"{scenario['sessions']} sessions {sizes}, {scenario['n']:g} % of the classes disjoint, {scenario['m']:g} % of "
         "the samples of the others away from home"
     )
+
+
+def _encoders(runs: Sequence[Run], names: Sequence[str], places: Sequence[int]) -> list[tuple[str, str]]:
+    """What the encoders of learners were trained on, where that is known, each with its learners."""
+    learners: dict[str, list[str]] = {}
+    for place in places:
+        if (told := runs[place].data.get("encoder_training")) is not None:
+            learners.setdefault(str(told), []).append(names[place])
+    return [(", ".join(found), told) for told, found in learners.items()]
 
 
 def _shares(scenario: Mapping[str, Any]) -> list[list[float | None]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.batch import COMPLETE, UNLABELLED, Batch, Rows, Schema
+from streams.batch import UNLABELLED, Batch, Rows, Schema
 from streams.memory import read_all
 from streams.opening import open_source
 from streams.source import Source
@@ -38,6 +38,11 @@ class LabelledEvents:
     batch: Batch
     test: Batch | None = None
     path: Path | None = None
+
+    @property
+    def has_payloads(self) -> bool:
+        """Whether there is anything to extract features from."""
+        return any(payload is not None for payload in self.batch.payload or ())
 
     @property
     def is_single_label(self) -> bool:
@@ -81,16 +86,21 @@ class LabelledEvents:
         return replace(self, batch=self.batch.take(kept), test=self.batch.take(aside))
 
 
-def load_events(data: Any, *, labels: str | Sequence[str] | None = None, payload: str | None = None) -> LabelledEvents:
+def load_events(
+    data: Any, *, labels: str | Sequence[str] | None = None, payload: str | None = None, images: bool = False
+) -> LabelledEvents:
     """All events of labelled data.
 
     Parameters
     ----------
     data
-        A pair of arrays, features of shape (n, d) and the class of each event (n,) or 0/1 (n, L); a folder, see
-        `read_folder`; or what `open_source` opens: an archive with ``x_test`` and ``y_test`` has these set aside.
+        A pair of arrays, features of shape (n, d) and the class of each event (n,) or 0/1 (n, L); a folder with a
+        folder of files for each class, see `images.read_folder`, or a tar archive of one; or what `open_source` opens:
+        an archive with ``x_test`` and ``y_test`` has these set aside.
     labels, payload
         As of `open_source`.
+    images
+        Whether images that an archive holds as arrays are payloads; else their pixels are features.
 
     Raises
     ------
@@ -99,20 +109,40 @@ def load_events(data: Any, *, labels: str | Sequence[str] | None = None, payload
     """
     if isinstance(data, LabelledEvents):
         return data
-    if isinstance(data, (str, os.PathLike)) and Path(data).is_dir():
-        return read_folder(Path(data))
+    if isinstance(data, (str, os.PathLike)) and (found := _of_payloads(data, images)) is not None:
+        return found
     if isinstance(data, tuple):
         x, y = data
-        return _checked(LabelledEvents("arrays", _of_arrays(x, np.asarray(y))))
+        return checked(LabelledEvents("arrays", _of_arrays(x, np.asarray(y))))
     source = data if isinstance(data, Source) else open_source(data, labels=labels, payload=payload)
     try:
         batch, path = read_all(source), getattr(source, "path", None)
-        return _checked(LabelledEvents(source.name, batch, _test_part(path, batch.schema), path))
+        return checked(LabelledEvents(source.name, batch, _test_part(path, batch.schema), path))
     finally:
         source.close()
 
 
-def _checked(events: LabelledEvents) -> LabelledEvents:
+def _of_payloads(data: str | os.PathLike[str], images: bool) -> LabelledEvents | None:
+    """The events of a folder, a tar archive or, if wanted, an archive of images; None of anything else."""
+    from streams.registry import dataset_path
+    from streams.siblurry.images import find_tar, read_folder, read_images, read_tar
+
+    if Path(data).is_dir():
+        return read_folder(Path(data))
+    if (tar := find_tar(data)) is not None:
+        return read_tar(tar)
+    path = Path(data) if Path(data).is_file() else dataset_path(os.fspath(data))
+    return read_images(path) if images and path is not None and path.suffix == ".npz" else None
+
+
+def checked(events: LabelledEvents) -> LabelledEvents:
+    """The events, if there are any and all are labelled.
+
+    Raises
+    ------
+    ValueError
+        There are none, or labels of some are not known.
+    """
     if not len(events.batch):
         raise ValueError(f"{events.name}: data must hold at least one event, got none")
     for part in (events.batch, events.test):
@@ -147,40 +177,3 @@ def _test_part(path: Path | None, schema: Schema) -> Batch | None:
         return read_all(source).aligned(schema, grow=False)
     finally:
         source.close()
-
-
-def read_folder(folder: Path) -> LabelledEvents:
-    """A folder with a folder of files for each class, or two such folders called ``train`` and ``test``.
-
-    The events have no features yet: their payload is the path of the file, and `ArrangedSource` hands out its bytes.
-    """
-    if (folder / "train").is_dir() and (folder / "test").is_dir():
-        train = _files(folder / "train")
-        names = sorted({name for name, _ in train})
-        return _checked(
-            LabelledEvents(folder.name, _of_files(train, names), _of_files(_files(folder / "test"), names), None)
-        )
-    found = _files(folder)
-    return _checked(LabelledEvents(folder.name, _of_files(found, sorted({name for name, _ in found})), None, None))
-
-
-def _files(folder: Path) -> list[tuple[str, Path]]:
-    def walk() -> Iterator[tuple[str, Path]]:
-        for place in sorted(folder.iterdir()):
-            if place.is_dir():
-                yield from ((place.name, file) for file in sorted(place.iterdir()) if file.is_file())
-
-    return list(walk())
-
-
-def _of_files(found: list[tuple[str, Path]], names: list[str]) -> Batch:
-    found = [(name, file) for name, file in found if name in names]
-    codes = [names.index(name) for name, _ in found]
-    return Batch(
-        Schema([], names),
-        np.zeros((len(found), 0), np.float32),
-        Rows(np.arange(len(found) + 1), np.array(codes, np.int32)),
-        np.full(len(found), COMPLETE, np.uint8),
-        key=[f"{name}/{file.name}" for name, file in found],
-        payload=[file for _, file in found],
-    )

@@ -101,7 +101,7 @@ class ArrangedSource:
     def renumbered(self, batch: Batch) -> Batch:
         """Events of the data, training or test, under the numbers that labels have here."""
         known = None if batch.known is None else batch.known.renumbered(self._number)
-        payload = batch.payload and [_bytes_of(value) for value in batch.payload]
+        payload = batch.payload and [content_of(value) for value in batch.payload]
         return Batch(
             self._schema,
             batch.x,
@@ -136,5 +136,6 @@ class ArrangedSource:
         """Nothing to let go of."""
 
 
-def _bytes_of(value: Any) -> Any:
+def content_of(value: Any) -> Any:
+    """A payload itself: of a file's path, its bytes."""
     return value.read_bytes() if isinstance(value, Path) else value

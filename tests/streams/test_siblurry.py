@@ -9,7 +9,8 @@ from streams.batch import Batch, Rows
 from streams.memory import read_all
 from streams.siblurry import SiBlurry, open_siblurry
 from streams.siblurry.arrangement import BLURRY, DISJOINT, DROPPED
-from streams.siblurry.labelled import NO_LABEL, LabelledEvents, load_events, read_folder
+from streams.siblurry.images import read_folder
+from streams.siblurry.labelled import NO_LABEL, LabelledEvents, load_events
 
 
 def labels(n_classes, n_each, seed=0):

@@ -74,12 +74,14 @@ def amount(cost: float, unit: str) -> str:
 
     Examples
     --------
-    >>> amount(0.00004, "events/s"), amount(0.31, "s"), amount(150e6, "bytes")
-    ('25,000', '0.310', '150.0 MB')
+    >>> amount(0.00004, "events/s"), amount(0.31, "s"), amount(150e6, "bytes"), amount(859.0, "bytes")
+    ('25,000', '0.310', '150.0 MB', '859 bytes')
     """
     if unit == "events/s":
         return f"{1 / cost:,.0f}" if cost < 0.01 else f"{1 / cost:.3g}"
-    return f"{cost / 1e6:.1f} MB" if unit == "bytes" else f"{cost:.3f}"
+    if unit == "bytes":
+        return f"{cost / 1e6:.1f} MB" if cost >= 1e5 else f"{cost:,.0f} bytes"
+    return f"{cost:.3f}"
 
 
 def verdict(target: Mapping[str, Any], unit: str) -> str:

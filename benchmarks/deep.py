@@ -67,6 +67,19 @@ DEEP = {
 }
 """What tables call the learners of payloads, and what the command line does, less the model."""
 
+PARTS = {
+    "fine-tuning, head": "finetune",
+    "MVP": "mvp",
+    "one key": "mvp:keys=1",
+    "prompts of one token": "mvp:g_length=0,e_length=1",
+    "prefixes": "mvp:insertion=prefix",
+    "no focal weight": "mvp:alpha=0",
+    "none of these": "mvp:keys=1,g_length=0,e_length=1,alpha=0",
+    "a fifth of the rate": "mvp:rate=0.001",
+    "four times the rate": "mvp:rate=0.02",
+}
+"""MVP with one thing changed, on images, beside what it is to be above."""
+
 HEADS = {"auto": "auto", "SLDA": "slda"}
 
 MVP, OURS = "MVP", "auto"
@@ -90,12 +103,13 @@ PROBED_EACH = 400
 
 
 def cells() -> list[Cell]:
-    """A cell for the encoder, and one for each kind of payload."""
+    """A cell for the encoder, one for each kind of payload, and one for the parts of MVP."""
     ratio = Ratio(OURS, MVP, FASTER)
     return [
         Cell("encoder", "cifar10_tiny_v1", _build_encoders, unit="s", metrics=("probe_accuracy",), repeats=1),
         Cell("images", "cifar10_v1", _build_images, targets=[ratio], metrics=SHOWN, repeats=1),
         Cell("text", "goemotions_v1", _build_texts, targets=[ratio], metrics=SHOWN, repeats=1),
+        Cell("parts", "cifar10_v1", _build_parts, metrics=SHOWN, repeats=1),
     ]
 
 
@@ -264,6 +278,12 @@ def _build_texts(setting: Setting) -> Sequence[Contestant]:
     return _contestants(texts(setting.quick), SentenceEncoder(TEXTS), f"model={TEXTS},{COMMON['text']}", setting)
 
 
+def _build_parts(setting: Setting) -> Sequence[Contestant]:
+    _have("deep")
+    common = f"model={_kept_encoder(setting)},{COMMON['images']}"
+    return _deep(images(setting.quick), PARTS, common, QUICK_SEEDS if setting.quick else SEEDS)
+
+
 def _contestants(events: LabelledEvents, encoder: Encoder, common: str, setting: Setting) -> list[Contestant]:
     features, encode_s = featured(events, encoder)
     seeds = QUICK_SEEDS if setting.quick else SEEDS
@@ -277,11 +297,14 @@ def _contestants(events: LabelledEvents, encoder: Encoder, common: str, setting:
         )
         for name, spec in HEADS.items()
     ]
-    deep = [
+    return [*heads, *_deep(events, DEEP, common, seeds)]
+
+
+def _deep(events: LabelledEvents, specs: Mapping[str, str], common: str, seeds: Sequence[int]) -> list[Contestant]:
+    return [
         Contestant(name, partial(_attempt, events, spec, seeds, 0.0), partial(_warm, events, spec))
-        for name, spec in ((name, _with(spec, common)) for name, spec in DEEP.items())
+        for name, spec in ((name, _with(spec, common)) for name, spec in specs.items())
     ]
-    return [*heads, *deep]
 
 
 def _with(spec: str, common: str) -> str:

@@ -84,7 +84,10 @@ class OneEvent:
 
     def __init__(self, schema: Schema, kernel: Kernel, bundle: Bundle, event: Event) -> None:
         self.schema, self.version = schema, schema.version
-        self._kernel, self._bundle, self._event = kernel, bundle, event
+        # River measures a learner's memory by all that can be reached from it, and stops at functions, but not at
+        # compiled ones, from which it would come to the compiler.
+        self._kernel: Kernel = lambda *given: kernel(*given)
+        self._bundle, self._event = bundle, event
         self._names: tuple[Any, ...] | None = None
         self._columns, self._form, self._room = _NO_LABELS, struct.Struct(""), bytearray()
         self._label_names: tuple[Any, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 
+import numba
 import numpy as np
 import pytest
 
@@ -188,6 +189,14 @@ def test_copies_and_saved_states_go_on(make):
     assert_same(whole, others[1])
     assert_same(whole, others[2])
     assert len(whole.clone().schema_.label_names) == 0
+
+
+def test_what_river_measures_is_the_learner_s_own(make):
+    numba.njit(lambda number: number)(1)  # from here on the compiler is there to be reached
+    model = make()
+    go(model, plain(60))
+    assert model._one is not None
+    assert model._raw_memory_usage < 1e6
 
 
 def test_a_state_put_back_is_not_mixed_with_the_one_before(make):

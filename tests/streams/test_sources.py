@@ -168,10 +168,11 @@ CASES = {
 
 def discovered():
     """Every public class of the room that is a source, but for those of topics: their offsets are the broker's, and
-    their positions leave names of columns to the checkpoint; test_topics.py holds them."""
+    their positions leave names of columns to the checkpoint; test_topics.py holds them. What trains encoders has none
+    and imports PyTorch."""
     found = set()
     for module in pkgutil.walk_packages(streams.__path__, "streams."):
-        if module.name.startswith("streams.topics"):
+        if module.name.startswith(("streams.topics", "streams.extraction.training.")):
             continue
         for name, value in vars(importlib.import_module(module.name)).items():
             is_source = inspect.isclass(value) and hasattr(value, "next_batch") and hasattr(value, "resume")

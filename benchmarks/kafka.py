@@ -17,7 +17,8 @@ import numpy as np
 from benchmarks.broker import Cluster, missing
 from benchmarks.frame import Cell, Clock, Contestant, PeerMissingError, Quality, Setting
 from benchmarks.targets import Ratio
-from ihomer.config import RunPlan, resolve
+from ihomer.config import resolve
+from ihomer.plans import RunPlan
 from ihomer.progress import Metrics, NoProgress
 from ihomer.topic_runs import run_topic
 from streams.batch import Batch, Schema

@@ -6,7 +6,7 @@ every class is held out. A contestant's quality are its metrics for every seed, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
 from statistics import fmean, stdev
@@ -16,13 +16,12 @@ import numpy as np
 
 from benchmarks.features import SETS, path_of
 from benchmarks.frame import Cell, Clock, Contestant, Quality, Setting
+from benchmarks.over_seeds import over_seeds
 from benchmarks.tables import table
-from ihomer.evaluation.continual import continual_runs
 from ihomer.evaluation.result import METRICS, Result, Run
 from ihomer.evaluation.seeds import SeedComparison, compare_seeds
 from ihomer.specs import build
 from streams.siblurry.labelled import LabelledEvents, load_events
-from streams.siblurry.scenario import SiBlurry
 
 HEADS = {
     "auto": "auto",
@@ -79,20 +78,8 @@ def _attempt(events: LabelledEvents, spec: str, seeds: Sequence[int], clock: Clo
     warmed.learn_batch(beginning)
     warmed.predict_batch(beginning)
 
-    def make(seed: int) -> Mapping[str, Callable[[], Any]]:
-        return {"head": partial(build, spec, seed=seed)}
-
-    quality: dict[str, float] = {}
-    runs: list[Run] = []
-    for run in continual_runs(events, make, SiBlurry(), seeds, prequential=False):
-        runs.append(run)
-        quality |= {f"{key}@{run.data['scenario']['seed']}": run.metrics[key] for key in SHOWN}
-        clock.count(0)
-    for key in (*SHOWN, "a_avg", "f_last"):
-        quality[key] = fmean(run.metrics[key] for run in runs)
+    quality, runs = over_seeds(events, spec, seeds, (*SHOWN, "a_avg", "f_last"), clock)
     quality["model_bytes"] = float(max(run.model_bytes for run in runs))
-    n = sum(run.data["n_events"] for run in runs)
-    clock.report(sum(run.time["wall_s"] for run in runs) / n, n)
     quality["answer_us"] = 1e6 * fmean(run.time["answer_s"] for run in runs)
     return quality
 

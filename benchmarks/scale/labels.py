@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.frame import Cell, Clock, Contestant, PeerMissingError, Quality, Setting
+from benchmarks.extras import have
+from benchmarks.frame import Cell, Clock, Contestant, Quality, Setting
 from benchmarks.scale.model import fitted, forecast, runs_of, simulated
 from benchmarks.tables import table
 from benchmarks.workloads import cut
@@ -79,10 +80,7 @@ def _build(
         return {"same": float(digest == expected()), "processor_us": 1e6 * processor_s, **_bytes_a_label(model)}
 
     def parallel(n_workers: int, backend: str, clock: Clock) -> Quality:
-        try:
-            model = LabelParallelIHOMER(prototype, n_workers, backend=backend)
-        except ImportError as missing:
-            raise PeerMissingError(str(missing)) from missing
+        model = LabelParallelIHOMER(prototype, n_workers, backend=backend)
         try:
             if backend == "inline":
                 return _reckon(model, whole, n_before, expected(), clock)
@@ -93,7 +91,7 @@ def _build(
     return [
         Contestant(SINGLE, single, expected),
         *(Contestant(_number(n, "process"), partial(parallel, n, "processes")) for n in WORKERS),
-        *(Contestant(_number(n, "actor"), partial(parallel, n, "ray")) for n in actors),
+        *(Contestant(_number(n, "actor"), partial(parallel, n, "ray"), partial(have, "ray")) for n in actors),
         *(Contestant(f"{n} reckoned", partial(parallel, n, "inline")) for n in RECKONED),
     ]
 

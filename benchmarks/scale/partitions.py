@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.frame import Cell, Clock, Contestant, PeerMissingError, Quality, Setting
+from benchmarks.extras import have
+from benchmarks.frame import Cell, Clock, Contestant, Quality, Setting
 from benchmarks.kafka import Stopwatch
 from benchmarks.targets import Ratio
-from ihomer.config import ConfigError, RunPlan, resolve
+from ihomer.config import resolve
 from ihomer.evaluation.result import Run
+from ihomer.plans import RunPlan
 from ihomer.ray_cluster import ray_cluster
 from ihomer.ray_runs import run_on_ray
 from ihomer.topic_runs import run_topic
@@ -53,11 +55,9 @@ def cells() -> list[Cell]:
 @cache
 def _cluster() -> None:
     """A cluster of Ray on this machine, for as long as this process lasts."""
+    have("ray")
     closing = ExitStack()
-    try:
-        closing.enter_context(ray_cluster("local", max(ACTORS)))
-    except ConfigError as error:
-        raise PeerMissingError(str(error)) from error
+    closing.enter_context(ray_cluster("local", max(ACTORS)))
     atexit.register(closing.close)
 
 

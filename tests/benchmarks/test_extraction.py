@@ -1,9 +1,5 @@
 """The suite on the pool: nothing is lost where workers are killed, and what is missing is said."""
 
-import sys
-
-import pytest
-
 from benchmarks import extraction
 from benchmarks.frame import Clock, Setting, measure
 from streams.extraction.pool import ExtractionPool
@@ -36,30 +32,10 @@ def test_wrong_rows_are_counted(tmp_path, monkeypatch):
 
 
 def test_a_gpu_that_is_not_there_is_said(monkeypatch, tmp_path):
-    monkeypatch.setattr(extraction, "_have", lambda extra: None)
+    monkeypatch.setattr(extraction, "have", lambda extra: None)
     monkeypatch.setattr(extraction, "_texts", lambda n: ["text"] * n)
     monkeypatch.setattr(extraction.importlib.util, "find_spec", lambda name: None)
     record = measure(cell_of("gpu"), quick=True)
     assert record["failures"] == []
     reasons = {side["reason"] for side in record["contestants"]}
     assert reasons == {"peer not available: needs a GPU and torch (extra 'deep')"}
-
-
-def test_packages_that_are_missing_are_looked_for_in_an_environment_of_their_own(monkeypatch, tmp_path):
-    class Environment:
-        def __init__(self, name, requirements):
-            assert (name, requirements) == ("extraction-ray", extraction.PACKAGES["ray"])
-
-        def python(self):
-            return tmp_path / "bin" / "python"
-
-    monkeypatch.setattr(extraction, "Environment", Environment)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setenv("PYTHONPATH", "before")
-    monkeypatch.setitem(extraction.MODULES, "ray", ("no_such_module",))
-    extraction._have("ray")
-    assert sys.path[-1].startswith(str(tmp_path / "lib" / "python3."))
-    assert extraction.os.environ["PYTHONPATH"] == f"before:{sys.path[-1]}"
-    monkeypatch.setattr(extraction, "Environment", pytest.fail)
-    monkeypatch.setitem(extraction.MODULES, "ray", ("json",))
-    extraction._have("ray")

@@ -7,22 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ihomer.config import ConfigError
-from streams.extraction.ray_actors import connect
-
-
-def ray_module() -> Any:
-    """Ray itself.
-
-    Raises
-    ------
-    ConfigError
-        It is not installed.
-    """
-    try:
-        import ray
-    except ImportError as error:
-        raise ConfigError(f"--ray: needs the extra 'ray': pip install ihomer[ray] ({error})") from error
-    return ray
+from streams.extraction.ray_connection import connect, load_ray
 
 
 @contextmanager
@@ -39,7 +24,10 @@ def ray_cluster(address: str, n_actors: int) -> Iterator[Any]:
     ConnectionError
         There is no cluster at the address.
     """
-    ray = ray_module()
+    try:
+        ray = load_ray("--ray:")
+    except ImportError as error:
+        raise ConfigError(str(error)) from error
     if ray.is_initialized():
         yield ray
         return

@@ -17,7 +17,7 @@ from ihomer.events import Cells, Columns, Events
 from ihomer.experts import ABSENT, Experts, Said
 from ihomer.label_parallel.columns import Arrays, LogisticRows, Look, Weighing
 from ihomer.label_parallel.crew import STACK, LabelCrew
-from ihomer.label_parallel.ray_actors import RayWorkers, require_ray
+from ihomer.label_parallel.ray_actors import RayWorkers
 from ihomer.label_parallel.workers import InlineWorkers, ProcessWorkers, Traffic, Workers
 from ihomer.ridge import RidgeExpert
 from ihomer.stack import OF_LABELS, Evidence, Stack
@@ -27,6 +27,7 @@ from learners.linear import LinearClassifier
 from learners.one_event import OneEvent
 from learners.steps import EVENTS, F1, OPTIMIZERS, next_rate
 from streams.batch import Batch, Name, Rows
+from streams.extraction.ray_connection import load_ray
 
 BACKENDS = ("processes", "ray", "inline")
 """Where workers may be."""
@@ -118,7 +119,7 @@ class LabelParallelIHOMER(IHOMERClassifier):
         self.prototype, self.workers, self.backend, self.address = prototype, workers, backend, address
         begin = partial(_begin, backend, workers, address)
         if backend == "ray":
-            require_ray()
+            load_ray()
         self._crew = LabelCrew(begin, workers, self._columns)
         self._experts = _FarExperts(self._experts, self._crew)
         self._stack = _FarStack(self.temporal, self._crew)

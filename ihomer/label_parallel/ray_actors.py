@@ -10,20 +10,7 @@ from typing import Any
 from ihomer.label_parallel.columns import LabelColumns
 from ihomer.label_parallel.workers import Traffic, WorkerLostError, answer, packed
 from ihomer.ray_cluster import ray_cluster
-
-
-def require_ray() -> None:
-    """Refuse to go on without Ray.
-
-    Raises
-    ------
-    ImportError
-        It is not installed.
-    """
-    try:
-        import ray  # noqa: F401
-    except ImportError as error:
-        raise ImportError(f"the backend 'ray' needs the extra 'ray': pip install ihomer[ray] ({error})") from error
+from streams.extraction.ray_connection import load_ray
 
 
 class _Actor:
@@ -62,7 +49,7 @@ class RayWorkers:
     """
 
     def __init__(self, n_workers: int, address: str = "auto") -> None:
-        require_ray()
+        load_ray()
         self.traffic = Traffic()
         self._cluster = ExitStack()
         self._ray = self._cluster.enter_context(ray_cluster(address, n_workers))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import threading
 from collections import deque
@@ -10,6 +9,7 @@ from typing import Any
 
 from streams.extraction.backend import Report
 from streams.extraction.encoding import Encoder, EncoderError, timed, warm_up
+from streams.extraction.ray_connection import connect, load_ray
 from streams.extraction.shared import packed, unpacked
 
 
@@ -55,11 +55,7 @@ class RayBackend:
     """
 
     def __init__(self, encoder: Encoder, n_workers: int, *, address: str = "auto", gpus: float = 0.0) -> None:
-        try:
-            import ray
-        except ImportError as error:
-            raise ImportError(f"the backend 'ray' needs the extra 'ray': pip install ihomer[ray] ({error})") from error
-        self._ray: Any = ray
+        ray = self._ray = load_ray()
         try:
             self._encoder = pickle.dumps(encoder, 5)
         except Exception as error:
@@ -143,18 +139,3 @@ class RayBackend:
                 self._ray.kill(actor)
         if self._ours:
             self._ray.shutdown()
-
-
-def connect(ray: Any, address: str, n_actors: int) -> None:
-    """Join the cluster at an address; ``local``, and ``auto`` where there is none at hand: begin one on this machine
-    that has room for so many actors."""
-    quiet = {"log_to_driver": False, "configure_logging": False}
-    if address != "local":
-        try:
-            ray.init(address=address, **quiet)
-            return
-        except ConnectionError:
-            if address != "auto":
-                raise
-    # Without the word local, the address of a cluster that died would be tried once more.
-    ray.init(address="local", num_cpus=max(n_actors, os.cpu_count() or 1), include_dashboard=False, **quiet)

@@ -15,7 +15,7 @@ import pytest
 from streams.extraction.backend import WorkerError
 from streams.extraction.encoding import EncoderError
 from streams.extraction.pool import ExtractionPool
-from streams.extraction.ray_actors import connect
+from streams.extraction.ray_connection import connect
 from streams.memory import read_all
 from streams.opening import open_source
 from tests.streams.extraction import toys

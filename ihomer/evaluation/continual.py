@@ -207,8 +207,8 @@ def continual_runs(
 
 
 def reads_payload(cls: type) -> bool:
-    """Whether learners of a class take payloads, and not features: those of `learners.deep`, and who says so."""
-    return bool(getattr(cls, "reads_payload", cls.__module__.startswith("learners.deep.")))
+    """Whether learners of a class take payloads, and not features, as it says itself."""
+    return bool(getattr(cls, "reads_payload", False))
 
 
 def _split(events: LabelledEvents, test_share: float, seed: int) -> LabelledEvents:

@@ -64,6 +64,9 @@ class DeepLearner(Learner, abc.ABC):
     drawn by lot is drawn from the seed and a count.
     """
 
+    reads_payload = True
+    """Events are learned and answered by their payloads: where features are extracted, these learners keep theirs."""
+
     def __init__(
         self,
         model: str,

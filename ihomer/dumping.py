@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ihomer.checkpoint import CheckpointError
-from ihomer.config import ExtractPlan
 from ihomer.extracting import extracted, open_pool
+from ihomer.plans import ExtractPlan
 from ihomer.progress import Progress
 from ihomer.runs import stopping
 from streams.batch import Batch, Schema

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from ihomer.config import EncoderPlan
+from ihomer.plans import EncoderPlan
 from ihomer.progress import Progress
 from ihomer.runs import stopping
 from streams.extraction.training.pictures import Pictures, decoded

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from ihomer import encoders
-from ihomer.config import Extraction, OnError
+from ihomer.plans import Extraction, OnError
 from ihomer.progress import Progress
 from streams.extraction.pool import ExtractionPool
 from streams.extraction.source import ExtractedSource

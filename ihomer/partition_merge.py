@@ -9,8 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from drift.pickled import trusting_pickle
 from ihomer.checkpoint import Arrays, CheckpointStore, below, build, describe, nested, write
-from ihomer.config import RunPlan
 from ihomer.partition_ensemble import PartitionEnsemble
+from ihomer.plans import RunPlan
 from learners.base import Learner
 
 MERGED = "merged.ckpt"

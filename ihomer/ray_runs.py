@@ -19,10 +19,11 @@ from urllib.parse import parse_qsl, urlencode
 
 from drift.pickled import trusting_pickle
 from ihomer.checkpoint import CheckpointError, CheckpointStore
-from ihomer.config import RunPlan, command_line
+from ihomer.config import command_line
 from ihomer.evaluation.result import Result, Run
 from ihomer.partition_merge import PartitionMerge
 from ihomer.pipeline import Pipeline, Scores, pooled
+from ihomer.plans import RunPlan
 from ihomer.progress import NoProgress, Progress
 from ihomer.ray_cluster import ray_cluster
 from ihomer.runs import keep, stopping

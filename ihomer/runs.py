@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from ihomer.checkpoint import CheckpointError, CheckpointStore, describe, load
-from ihomer.config import EvaluatePlan, Plan, RunPlan, command_line
+from ihomer.config import command_line
 from ihomer.engine import Engine, Outputs
 from ihomer.evaluation.joining import LabelJoin
 from ihomer.evaluation.prequential import digest, make_tracks, order_name, ordered, to_result
@@ -21,6 +21,7 @@ from ihomer.evaluation.significance import significance
 from ihomer.evaluation.watching import StreamWatch
 from ihomer.extracting import extracted, open_pool
 from ihomer.partition_ensemble import PartitionEnsemble
+from ihomer.plans import EvaluatePlan, Plan, RunPlan
 from ihomer.progress import Progress
 from ihomer.specs import build, parse
 from learners.base import Learner

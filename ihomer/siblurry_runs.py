@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 from threading import Event
 
-from ihomer.config import SiBlurryPlan, command_line
+from ihomer.config import command_line
 from ihomer.evaluation.continual import continual_runs, reads_payload
 from ihomer.evaluation.prequential import digest
 from ihomer.evaluation.result import Result, Run
 from ihomer.extracting import open_pool
+from ihomer.plans import SiBlurryPlan
 from ihomer.progress import Progress
 from ihomer.runs import make_learners, stopping
 from ihomer.specs import build, learner_class, parse

@@ -10,7 +10,7 @@ from threading import Event
 from typing import Any, NamedTuple
 
 from ihomer.checkpoint import CheckpointStore
-from ihomer.config import RunPlan, command_line
+from ihomer.config import command_line
 from ihomer.engine import Engine, Outputs
 from ihomer.evaluation.prequential import make_tracks, to_result
 from ihomer.evaluation.result import Result, Run
@@ -19,6 +19,7 @@ from ihomer.extracting import extracted, open_pool
 from ihomer.operations import tell_operators
 from ihomer.partition_merge import Merged, PartitionMerge
 from ihomer.pipeline import Pipeline, Scores, pooled
+from ihomer.plans import RunPlan
 from ihomer.progress import Progress
 from ihomer.runs import keep, label_join, make_learners, stopping, warm
 from streams.opening import open_partition_sink, open_topic

@@ -160,7 +160,8 @@ def train(
     """
     settings = {**locals(), "json": as_json}
     del settings["as_json"], settings["config"]
-    from ihomer.config import EncoderPlan, command_line, dump, resolve
+    from ihomer.config import command_line, dump, resolve
+    from ihomer.plans import EncoderPlan
 
     plan = resolve(EncoderPlan, settings, config)
     if plan.dry_run:

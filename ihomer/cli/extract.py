@@ -69,7 +69,8 @@ def extract(
     """
     settings = {**locals(), "json": as_json}
     del settings["as_json"], settings["config"]
-    from ihomer.config import ExtractPlan, command_line, dump, resolve
+    from ihomer.config import command_line, dump, resolve
+    from ihomer.plans import ExtractPlan
 
     plan = resolve(ExtractPlan, settings, config)
     if plan.dry_run:

@@ -13,8 +13,8 @@ from ihomer.cli.terminal import STOPPED, UsageError, console, print_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ihomer.config import AnyPlan, Plan
     from ihomer.evaluation.result import Result
+    from ihomer.plans import AnyPlan, Plan
     from ihomer.progress import Progress
 
 
@@ -145,7 +145,7 @@ def evaluate(
       ihomer evaluate --config plan.yaml --max-events 1000 --dry-run
     """
     settings = _settings(locals())
-    from ihomer.config import EvaluatePlan
+    from ihomer.plans import EvaluatePlan
 
     plan = _plan(EvaluatePlan, settings)
     if plan.dry_run:
@@ -377,7 +377,7 @@ def run(
         --sink kafka://localhost:9092/answers --checkpoint state --resume
     """
     settings = _settings(locals())
-    from ihomer.config import RunPlan
+    from ihomer.plans import RunPlan
 
     plan = _plan(RunPlan, settings)
     if plan.dry_run:

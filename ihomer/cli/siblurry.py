@@ -12,8 +12,8 @@ from ihomer.cli.terminal import STOPPED, UsageError, console, print_json
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ihomer.config import SiBlurryPlan
     from ihomer.evaluation.result import Result
+    from ihomer.plans import SiBlurryPlan
     from streams.siblurry.labelled import LabelledEvents
 
 SCENARIO = "The scenario"
@@ -164,7 +164,8 @@ def siblurry(
     settings = {**locals(), "json": as_json}
     del settings["config"], settings["as_json"]
     settings |= {name: ",".join(settings[name]) or None for name in ("data", "learner") if settings[name] is not None}
-    from ihomer.config import SiBlurryPlan, dump, resolve
+    from ihomer.config import dump, resolve
+    from ihomer.plans import SiBlurryPlan
 
     plan = resolve(SiBlurryPlan, settings, config)
     if plan.dry_run:

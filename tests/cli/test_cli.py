@@ -17,9 +17,10 @@ from typer.testing import CliRunner
 
 import ihomer
 from ihomer.checkpoint import CheckpointStore, nested, write
-from ihomer.cli import app, main
-from ihomer.config import EvaluatePlan, RunPlan, resolve
+from ihomer.cli import app
+from ihomer.config import resolve
 from ihomer.evaluation.result import Result, Run
+from ihomer.plans import EvaluatePlan, RunPlan
 from ihomer.specs import LEARNERS
 from streams.batch import Schema
 
@@ -27,21 +28,6 @@ TOY = "tests.cli.toys:Toy"
 
 UNSAID = {"--quiet", "--json", "--dry-run", "--no-learn", "--significance", "--until-end"}
 """Switches, whose default goes without saying."""
-
-
-@pytest.fixture
-def command(capsys, monkeypatch, tmp_path):
-    """Runs a command line in a folder of its own; gives exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-    def run(*words):
-        with pytest.raises(SystemExit) as leaving:
-            main([str(word) for word in words])
-        shown = capsys.readouterr()
-        return leaving.value.code, shown.out, shown.err
-
-    return run
 
 
 def in_a_process(*words, **options):

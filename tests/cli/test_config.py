@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ihomer import specs
-from ihomer.config import ConfigError, EvaluatePlan, RunPlan, command_line, dump, read_file, resolve
+from ihomer.config import ConfigError, command_line, dump, read_file, resolve
+from ihomer.plans import EvaluatePlan, RunPlan
 
 TOY = "tests.cli.toys:Toy"
 

@@ -1,29 +1,20 @@
 """``ihomer data convert``."""
 
 import json
-import sys
+from functools import partial
 
 import pytest
 
-from ihomer.cli import main
 from streams import open_source, read_all
 
 TABLE = "size,text,ripe\n1,a b,1\n2,c d,0\nx,e f,1\n3,g h,0\n" + "4,i j,1\n" * 10
 
 
 @pytest.fixture
-def command(capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+def command(command, tmp_path):
+    """Runs ``ihomer data convert`` beside a table."""
     (tmp_path / "toy.csv").write_text(TABLE)
-
-    def run(*words):
-        with pytest.raises(SystemExit) as leaving:
-            main(["data", "convert", *map(str, words)])
-        shown = capsys.readouterr()
-        return leaving.value.code, shown.out, shown.err
-
-    return run
+    return partial(command, "data", "convert")
 
 
 def test_a_table_becomes_another_file(command, tmp_path):

@@ -9,12 +9,10 @@ import pytest
 
 from drift import ADWIN, DDM, FHDDM, CardinalityDrift
 from ihomer import detectors
-from ihomer.config import EvaluatePlan, RunPlan, command_line, dump, resolve
+from ihomer.config import command_line, dump, resolve
 from ihomer.evaluation.result import Result
+from ihomer.plans import EvaluatePlan, RunPlan
 from ihomer.specs import SpecError
-from tests.cli.test_cli import command
-
-__all__ = ["command"]
 
 
 @pytest.mark.parametrize("name", sorted(detectors.DETECTORS))

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,36 +20,21 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from ihomer.checkpoint import CheckpointStore
-from ihomer.cli import app, main
-from ihomer.config import ExtractPlan
+from ihomer.cli import app
 from ihomer.encoders import build
 from ihomer.extracting import at_work, told
+from ihomer.plans import ExtractPlan
 from ihomer.specs import SpecError
 from streams.extraction.encoders.hashing import HashingEncoder
 from streams.memory import read_all
 from streams.opening import open_source
+from tests.conftest import Command
 from tests.streams.extraction import toys
 from tests.streams.places import assert_same_batch
-
-Command = Callable[..., tuple[int, str, str]]
 
 TOYS = "tests.streams.extraction.toys"
 HASHED = ("--payload", "text", "--encoder", "hashing:dim=256,idf=true")
 N = 3000
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """Runs a command line in a folder of its own; gives exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as leaving:
-            main([*words])
-        told = capsys.readouterr()
-        return int(leaving.value.code or 0), told.out, told.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

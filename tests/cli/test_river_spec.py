@@ -13,9 +13,6 @@ from ihomer.checkpoint import CheckpointStore, describe
 from ihomer.river_spec import build
 from ihomer.specs import SpecError
 from learners.river_model import RiverClassifier
-from tests.cli.test_cli import command
-
-__all__ = ["command"]
 
 PER_OUTPUT = "river:multioutput.PerOutputClassifier(linear_model.LogisticRegression())"
 FOREST = "river:multioutput.PerOutputClassifier(forest.ARFClassifier(n_models=2, grace_period=20))"
@@ -230,7 +227,8 @@ def test_a_challenger_is_promoted_unread(command, stream, monkeypatch):
 
 def test_how_to_go_on_says_that_pickles_must_be_trusted(capsys):
     from ihomer.cli.running import _tell_how_to_go_on
-    from ihomer.config import EvaluatePlan, RunPlan, resolve
+    from ihomer.config import resolve
+    from ihomer.plans import EvaluatePlan, RunPlan
 
     for plan, trusted in (
         (resolve(RunPlan, {"source": "yeast", "learner": PER_OUTPUT, "checkpoint": "state"}), True),

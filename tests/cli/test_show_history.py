@@ -2,13 +2,11 @@
 
 import json
 import re
-import sys
 
 import numpy as np
 import pytest
 
 import ihomer
-from ihomer.cli import main
 from ihomer.cli.show import history_of
 from ihomer.hierarchy import LabelHierarchy
 from streams.batch import Batch, Rows
@@ -16,16 +14,9 @@ from tests.ihomer.test_hierarchy import REWIRED, block_stream
 
 
 @pytest.fixture
-def command(capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-    def run(*words):
-        with pytest.raises(SystemExit) as leaving:
-            main(["show", *map(str, words)])
-        return leaving.value.code, capsys.readouterr().out
-
-    return run
+def command(command):
+    """Runs ``ihomer show``; gives exit code and standard output."""
+    return lambda *words: command("show", *words)[:2]
 
 
 @pytest.fixture

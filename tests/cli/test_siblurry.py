@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
+from functools import partial
 
 import numpy as np
 import pytest
 
-from ihomer.cli import main
-from ihomer.config import SiBlurryPlan, command_line, resolve
+from ihomer.config import command_line, resolve
 from ihomer.evaluation.result import Result
+from ihomer.plans import SiBlurryPlan
 from learners.baselines import MajorityClassifier
 
 LEARNERS = "majority,naive-bayes"
@@ -27,18 +27,9 @@ def features(tmp_path):
 
 
 @pytest.fixture
-def command(capsys, monkeypatch, tmp_path):
-    """Runs a command line in a folder of its own; gives exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-    def run(*words):
-        with pytest.raises(SystemExit) as leaving:
-            main(["siblurry", *(str(word) for word in words)])
-        shown = capsys.readouterr()
-        return leaving.value.code, shown.out, shown.err
-
-    return run
+def command(command):
+    """Runs ``ihomer siblurry``."""
+    return partial(command, "siblurry")
 
 
 def test_it_leaves_three_files_and_a_table(command, features, tmp_path):

@@ -6,11 +6,11 @@ import io
 import json
 import sys
 import tarfile
+from functools import partial
 
 import numpy as np
 import pytest
 
-from ihomer.cli import main
 from ihomer.evaluation.result import Result
 from streams.extraction.training.record import TrainingRecord, digests, read_record, whole_digest
 from streams.siblurry.images import read_tar
@@ -47,20 +47,11 @@ class Reader(MajorityClassifier):
 
 
 @pytest.fixture
-def command(capsys, monkeypatch, tmp_path):
-    """Runs a command line in a folder of its own, with toys to import; gives exit code, standard output and error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+def command(command, monkeypatch, tmp_path):
+    """Runs ``ihomer siblurry``, with toys to import."""
     monkeypatch.delitem(sys.modules, "payload_toys", raising=False)
     (tmp_path / "payload_toys.py").write_text(TOYS)
-
-    def run(*words):
-        with pytest.raises(SystemExit) as leaving:
-            main(["siblurry", *(str(word) for word in words)])
-        shown = capsys.readouterr()
-        return leaving.value.code, shown.out, shown.err
-
-    yield run
+    yield partial(command, "siblurry")
     sys.modules.pop("payload_toys", None)
 
 

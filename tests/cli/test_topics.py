@@ -10,32 +10,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ihomer.checkpoint import CheckpointStore
-from ihomer.cli import main
 from streams.memory import read_all
 from streams.opening import open_source
-
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """Runs a command line in a folder of its own; gives exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as leaving:
-            main([*words])
-        told = capsys.readouterr()
-        return int(leaving.value.code or 0), told.out, told.err
-
-    return run
+from tests.conftest import Command
 
 
 def produce(command: Command, n: int = 300, *more: str) -> None:

@@ -13,9 +13,10 @@ import pytest
 import ihomer
 from ihomer.checkpoint import CheckpointStore, describe, nested, read
 from ihomer.cli import main
-from ihomer.config import ConfigError, RunPlan, resolve
+from ihomer.config import ConfigError, resolve
 from ihomer.partition_ensemble import PartitionEnsemble
 from ihomer.partition_merge import PartitionMerge, merged
+from ihomer.plans import RunPlan
 from learners import GaussianNBClassifier, LinearClassifier, MajorityClassifier, NCMClassifier, NoChangeClassifier
 from learners.base import Learner
 from streams.batch import Batch, Schema

@@ -18,7 +18,8 @@ import pytest
 
 from ihomer.checkpoint import CheckpointError
 from ihomer.cli import main
-from ihomer.config import ConfigError, RunPlan, resolve
+from ihomer.config import ConfigError, resolve
+from ihomer.plans import RunPlan
 from ihomer.ray_cluster import ray_cluster
 from ihomer.ray_runs import Member, of_member, run_on_ray
 from ihomer.topic_runs import run_topic

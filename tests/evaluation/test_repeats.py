@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ihomer.config import EvaluatePlan, resolve
+from ihomer.config import resolve
 from ihomer.evaluation.compare import compare
 from ihomer.evaluation.repeats import MeanRun, averaged, evaluate_repeats
 from ihomer.evaluation.result import METRICS, Result, Run
+from ihomer.plans import EvaluatePlan
 from ihomer.progress import NoProgress
 from ihomer.runs import run_evaluation
 from streams.opening import open_source

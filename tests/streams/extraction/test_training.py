@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ihomer.cli import main
-from ihomer.config import EncoderPlan, command_line, resolve
+from ihomer.config import command_line, resolve
+from ihomer.plans import EncoderPlan
 from streams.extraction.training.pictures import decoded
 from streams.extraction.training.record import digests, n_seen, read_record
 from streams.extraction.training.responses import contrast, responses, whitened_patches
@@ -44,21 +44,6 @@ def photos(tmp_path_factory):
             for number in range(count):
                 Image.fromarray(picture(random, code)).save(place / part / name / f"{number:02}.png")
     return place
-
-
-@pytest.fixture
-def command(capsys, monkeypatch, tmp_path):
-    """Runs a command line in a folder of its own; gives exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-    def run(*words):
-        with pytest.raises(SystemExit) as leaving:
-            main([str(word) for word in words])
-        shown = capsys.readouterr()
-        return leaving.value.code, shown.out, shown.err
-
-    return run
 
 
 # Without PyTorch.

@@ -206,7 +206,7 @@ def test_the_command_line_makes_it():
 
 @pytest.mark.deep
 def test_two_actors_give_the_same_on_delicious():
-    parallel = LabelParallelIHOMER(IHOMERClassifier(shortlist=2000), backend="ray")
+    parallel = LabelParallelIHOMER(IHOMERClassifier(shortlist=2000), backend="ray", address="local")
     assert_equal_runs(beginning("delicious", 1500), parallel, IHOMERClassifier(shortlist=2000))
     assert len(parallel.owners_) > 900
     parallel.close()
@@ -215,7 +215,7 @@ def test_two_actors_give_the_same_on_delicious():
 @pytest.mark.deep
 def test_a_lost_actor_is_told():
     batch = beginning("yeast", 200)
-    model = LabelParallelIHOMER(backend="ray")
+    model = LabelParallelIHOMER(backend="ray", address="local")
     model.learn_batch(batch[:100])
     workers = model._crew._workers
     workers._ray.kill(workers._actors[0])

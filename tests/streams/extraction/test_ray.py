@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -143,8 +144,11 @@ def test_workers_without_room_end_the_run(cluster, monkeypatch):
 
 @pytest.mark.deep
 @pytest.mark.parametrize("kind", ["auto", "address"])
-def test_a_command_joins_a_cluster(cluster, tmp_path, kind):
-    address = "auto" if kind == "auto" else cluster.get_runtime_context().gcs_address
+def test_a_command_joins_a_cluster(cluster, tmp_path, monkeypatch, kind):
+    address = cluster.get_runtime_context().gcs_address
+    if kind == "auto":
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        address = "auto"
     events = [json.dumps({"payload": f"text {i}", "y": [f"l{i % 3}"]}) for i in range(120)]
     (tmp_path / "events.jsonl").write_text("\n".join(events))
     words = [sys.executable, "-m", "ihomer", "extract", "--source", tmp_path / "events.jsonl", "--quiet", "--json"]
@@ -162,7 +166,7 @@ def test_a_command_joins_a_cluster(cluster, tmp_path, kind):
 
 @pytest.mark.deep
 def test_an_engine_that_is_killed_goes_on_with_new_actors(cluster, tmp_path):
-    n = 6000
+    n, address = 6000, cluster.get_runtime_context().gcs_address
     events = [json.dumps({"payload": f"{'abcdefg'[i % 7]} text {i}", "y": [f"l{i % 7}"]}) for i in range(n)]
     (tmp_path / "events.jsonl").write_text("\n".join(events))
 
@@ -183,7 +187,7 @@ def test_an_engine_that_is_killed_goes_on_with_new_actors(cluster, tmp_path):
     for folder in (whole, killed):
         folder.mkdir()
     subprocess.run(words(whole), check=True, cwd=ROOT, timeout=120, stdout=subprocess.DEVNULL)
-    running = subprocess.Popen(words(killed, "--workers", "2", "--ray", "auto"), cwd=ROOT)
+    running = subprocess.Popen(words(killed, "--workers", "2", "--ray", address), cwd=ROOT)
     until = time.monotonic() + 60
     while len(list((killed / "state").glob("*.ckpt"))) < 2 and time.monotonic() < until:
         time.sleep(0.005)
@@ -191,7 +195,7 @@ def test_an_engine_that_is_killed_goes_on_with_new_actors(cluster, tmp_path):
     assert running.wait() == -signal.SIGKILL
     assert len((killed / "answers.jsonl").read_bytes()) < len((whole / "answers.jsonl").read_bytes())
     subprocess.run(
-        words(killed, "--workers", "2", "--ray", "auto"), check=True, cwd=ROOT, timeout=120, stdout=subprocess.DEVNULL
+        words(killed, "--workers", "2", "--ray", address), check=True, cwd=ROOT, timeout=120, stdout=subprocess.DEVNULL
     )
     assert (killed / "answers.jsonl").read_bytes() == (whole / "answers.jsonl").read_bytes()
 
@@ -237,20 +241,65 @@ def test_actors_are_spread_over_machines_and_outlive_one(tmp_path):
     assert after == "400 2 3"
 
 
-def test_where_there_is_no_cluster_one_is_begun_with_room_for_all():
-    begun = []
+class Ray:
+    """Of Ray, what joins or begins a cluster."""
 
-    class Ray:
-        """Of Ray, what joins or begins a cluster."""
+    def __init__(self):
+        self.begun = []
 
-        @staticmethod
-        def init(**settings):
-            begun.append(settings)
-            if settings.get("address") == "auto":
-                raise ConnectionError("no cluster")
+    def init(self, **settings):
+        self.begun.append(settings)
 
-    connect(Ray, "auto", 100)
-    assert [settings.get("address") for settings in begun] == ["auto", "local"]
-    assert begun[1]["num_cpus"] == 100
-    connect(Ray, "host:6379", 1)
-    assert begun[2]["address"] == "host:6379"
+
+@pytest.fixture
+def answering():
+    """The address of something that answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def silent():
+    """An address at which nothing is."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.fixture
+def note(monkeypatch, tmp_path):
+    """Where `ray start` notes the address of its cluster; there is none."""
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (tmp_path / "ray").mkdir()
+    return tmp_path / "ray" / "ray_current_cluster"
+
+
+def test_where_there_is_no_cluster_one_is_begun_with_room_for_all(note):
+    ray = Ray()
+    connect(ray, "auto", 100)
+    connect(ray, "local", 100)
+    assert [(settings["address"], settings["num_cpus"]) for settings in ray.begun] == [("local", 100)] * 2
+
+
+def test_the_cluster_of_this_machine_is_joined_if_it_lives(note, answering, silent, monkeypatch):
+    ray = Ray()
+    for noted in (answering, silent):
+        note.write_text(f"{noted}\n")
+        connect(ray, "auto", 1)
+    monkeypatch.setenv("RAY_ADDRESS", answering)
+    connect(ray, "auto", 1)
+    assert [settings["address"] for settings in ray.begun] == [answering, "local", answering]
+
+
+def test_a_cluster_that_is_named_must_answer(note, answering, silent, monkeypatch):
+    ray = Ray()
+    connect(ray, answering, 1)
+    connect(ray, f"ray://{answering}", 1)
+    assert [settings["address"] for settings in ray.begun] == [answering, f"ray://{answering}"]
+    for address in (silent, "127.0.0.1:many"):
+        with pytest.raises(ConnectionError, match=f"must answer within 5 s, got nothing at '{address}'"):
+            connect(ray, address, 1)
+    monkeypatch.setenv("RAY_ADDRESS", silent)
+    with pytest.raises(ConnectionError, match=f"got nothing at '{silent}'"):
+        connect(ray, "auto", 1)

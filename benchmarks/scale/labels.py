@@ -76,7 +76,7 @@ def _build(
 
     def single(clock: Clock) -> Quality:
         model = prototype.clone()
-        digest, processor_s = _learn(model, whole, n_before, clock)
+        digest, processor_s, _ = _learn(model, whole, n_before, clock)
         return {"same": float(digest == expected()), "processor_us": 1e6 * processor_s, **_bytes_a_label(model)}
 
     def parallel(n_workers: int, backend: str, clock: Clock) -> Quality:
@@ -98,10 +98,10 @@ def _build(
 
 def _learn(
     model: IHOMERClassifier, whole: Batch, n_before: int, clock: Clock, begin: Callable[[], None] = lambda: None
-) -> tuple[str, float]:
+) -> tuple[str, float, float]:
     """Learn everything; the clock sees what follows the first ``n_before`` events, and ``begin`` is called before. A
-    digest of the answers, and seconds of processor time an event that was timed."""
-    digest, processor_s = sha256(), 0.0
+    digest of the answers, and of each event that was timed the seconds of processor time and the cells."""
+    digest, processor_s, cells = sha256(), 0.0, 0
     model.learn_batch(whole[:n_before])
     begin()
     for batch in cut(whole[n_before:]):
@@ -111,19 +111,28 @@ def _learn(
         processor_s += thread_time() - begun
         clock.count(len(batch))
         digest.update(answers.labels.indices.tobytes())
-        _asked(answers, digest.update)
-    return digest.hexdigest(), processor_s / (len(whole) - n_before)
+        cells += _asked(answers, digest.update)
+    n = len(whole) - n_before
+    return digest.hexdigest(), processor_s / n, cells / n
+
+
+def _spent(
+    model: LabelParallelIHOMER, whole: Batch, n_before: int, clock: Clock
+) -> tuple[str, float, float, dict[str, float]]:
+    """As `_learn`, and what went to and fro for an event that was timed."""
+    before: dict[str, float] = {}
+    digest, processor_s, cells = _learn(model, whole, n_before, clock, lambda: before.update(vars(model.traffic_)))
+    n = len(whole) - n_before
+    return digest, processor_s, cells, {name: (v - before[name]) / n for name, v in vars(model.traffic_).items()}
 
 
 def _run(model: LabelParallelIHOMER, whole: Batch, n_before: int, expected: str, clock: Clock) -> Quality:
     """Learn everything; the coordinator's share is that of the time in which it did not wait."""
-    before: dict[str, float] = {}
-    digest, _ = _learn(model, whole, n_before, clock, lambda: before.update(vars(model.traffic_)))
-    spent = {name: value - before[name] for name, value in vars(model.traffic_).items()}
+    digest, _, _, spent = _spent(model, whole, n_before, clock)
     return {
         "same": float(digest == expected),
-        "bytes": (spent["sent"] + spent["received"]) / clock.events,
-        "share": 1 - spent["waited_s"] / clock.seconds,
+        "bytes": spent["sent"] + spent["received"],
+        "share": 1 - spent["waited_s"] * clock.events / clock.seconds,
     }
 
 
@@ -143,26 +152,18 @@ def _asked(answers: Prediction, note: Callable[[bytes], object]) -> int:
 
 def _reckon(model: LabelParallelIHOMER, whole: Batch, n_before: int, expected: str, clock: Clock) -> Quality:
     """Learn everything, and tell what the coordinator and the slowest worker spent."""
-    model.learn_batch(whole[:n_before])
-    before, begun = dict(vars(model.traffic_)), thread_time()
-    digest, cells = sha256(), 0
-    for batch in cut(whole[n_before:]):
-        answers = model.test_then_train(batch)
-        clock.count(len(batch))
-        digest.update(answers.labels.indices.tobytes())
-        cells += _asked(answers, digest.update)
-    took_s, n = thread_time() - begun, len(whole) - n_before
-    spent = {name: value - before[name] for name, value in vars(model.traffic_).items()}
+    digest, took_s, cells, spent = _spent(model, whole, n_before, clock)
     coordinator_s = took_s - spent["spent_s"]
-    clock.report((coordinator_s + spent["longest_s"]) / n, n)
+    together_s = coordinator_s + spent["longest_s"]
+    clock.report(together_s, len(whole) - n_before)
     return {
-        "same": float(digest.hexdigest() == expected),
-        "cells": cells / n,
+        "same": float(digest == expected),
+        "cells": cells,
         "workers": float(model.workers),
-        "coordinator_us": 1e6 * coordinator_s / n,
-        "worker_us": 1e6 * spent["longest_s"] / n,
-        "bytes": (spent["sent"] + spent["received"]) / n,
-        "share": coordinator_s / (coordinator_s + spent["longest_s"]),
+        "coordinator_us": 1e6 * coordinator_s,
+        "worker_us": 1e6 * spent["longest_s"],
+        "bytes": spent["sent"] + spent["received"],
+        "share": coordinator_s / together_s,
         "evenness": spent["spent_s"] / (model.workers * spent["longest_s"]),
     }
 

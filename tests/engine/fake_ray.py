@@ -76,15 +76,12 @@ class FakeRay:
         self.options: dict[str, Any] = {}
         self.addresses: list[str] = []
         self.running = False
-        self.refuses: tuple[str, ...] = ()
 
     def is_initialized(self) -> bool:
         return self.running
 
     def init(self, *, address: str | None = None, **settings: Any) -> None:
         self.addresses.append(address or "")
-        if address in self.refuses:
-            raise ConnectionError(f"no cluster at {address}")
         self.running = True
 
     def shutdown(self) -> None:

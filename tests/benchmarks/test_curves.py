@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks import curves
+from benchmarks import curves, time_spent
 from benchmarks.frame import Clock, Contestant, measure
 from streams.batch import Rows
 
@@ -54,10 +54,32 @@ def test_tables_and_picture_show_what_is_done() -> None:
         "| 30 | 1 | 250 (0.50) |  |  |  |  |",
     ]
     (drawn,) = curves.pictures({"cells": records}).values()
-    lines = {line.get_label(): line for line in drawn.axes[2].lines}
+    lines = {line.get_label(): line for line in drawn.axes[0].lines}
     assert lines["ihomer"].get_xydata().tolist() == [[10.0, 250.0], [30.0, 250.0]]
     assert curves.tables({"cells": []}) == {}
     assert curves.pictures({"cells": []}) == {}
+
+
+def test_trees_go_on_from_what_they_have_learned() -> None:
+    cell = next(cell for cell in curves.cells() if cell.group == "learned")
+    (few,) = (sides for at, sides in curves._points({"cells": [measure(cell, quick=True)]}, "learned"))
+    assert list(few) == list(curves.TREES)
+    for side in few.values():
+        assert side["events"] == curves._EVENTS
+        assert side["quality"]["micro_f1"] > 0.6
+        assert side["quality"]["kilobytes"] > 1
+    assert curves._text(few["tree"]).endswith(" kB)")
+
+
+def test_the_time_is_that_of_the_parts_and_the_rest() -> None:
+    whole = time_spent._repeating(6, 72)[:400]
+    shares = time_spent._attempt(whole, Clock())
+    assert sum(shares.values()) == pytest.approx(1)
+    assert all(shares[part] > 0 for part in time_spent.WHERE if part != "short list")
+    side = {"name": "ihomer", "status": "ok", "best": 5e-5, "quality": shares}
+    made = time_spent.tables({"cells": [{"group": "parts", "workload": "some", "contestants": [side]}]})
+    assert made["parts"].splitlines()[-1].startswith("| some | 50 | ")
+    assert time_spent.tables({"cells": []}) == {}
 
 
 def cell_of(cell: curves.Cell, sides: list[Contestant]) -> curves.Cell:

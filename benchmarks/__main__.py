@@ -19,6 +19,7 @@ from rich.text import Text
 
 from benchmarks import SUITES
 from benchmarks.frame import LIMIT_S, Cell, measure
+from benchmarks.page import page
 from benchmarks.results import Journal, MixtureError, load, save, to_result, worse_than
 from benchmarks.tables import amount, common_tables, included, provenance, score, verdict
 from ihomer.evaluation.result import machine_info, version_info
@@ -114,13 +115,10 @@ def run(options: argparse.Namespace, console: Console) -> int:
             progress.advance(task)
     result = to_result(journal, [cell.name for cell in every])
     save(result, folder / f"{options.suite}.json")
-    page = [f"# {options.suite}", provenance(result)]
-    page += [f"## {name}\n\n{text}" for name, text in tables(suite, result).items()]
-    (folder / f"{options.suite}.md").write_text("\n\n".join(page) + "\n", encoding="utf-8")
-    draw(suite, result, folder)
+    write(suite, result, folder)
     verdicts = Counter(target["verdict"] for cell in result["cells"] for target in cell["targets"])
     counts = "".join(f", {n} {verdict}" for verdict, n in sorted(verdicts.items()))
-    print(f"{len(result['cells'])} of {len(every)} cells{counts}; {folder / options.suite}.json, .md")
+    print(f"{len(result['cells'])} of {len(every)} cells{counts}; {folder / options.suite}.json, .md, .html")
     failures = [f"{cell['cell']}: {failure}" for cell in result["cells"] for failure in cell["failures"]]
     if old is not None:
         failures += worse_than(old, result, getattr(suite, "TOLERANCE", 0.0))
@@ -164,12 +162,25 @@ def tables(suite: ModuleType, result: Mapping[str, Any]) -> dict[str, str]:
     return dict(getattr(suite, "tables", common_tables)(result))
 
 
-def draw(suite: ModuleType, result: Mapping[str, Any], folder: Path) -> None:
+def write(suite: ModuleType, result: Mapping[str, Any], folder: Path) -> None:
+    """A result as Markdown, as pictures and as a page for a browser."""
+    name, about, found = result["suite"], str(suite.__doc__).splitlines()[0], tables(suite, result)
+    parts = [f"# {name}", provenance(result), *(f"## {title}\n\n{text}" for title, text in found.items())]
+    (folder / f"{name}.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    drawn = {path.stem: path.read_text(encoding="utf-8") for path in draw(suite, result, folder)}
+    whole = page(name, about, provenance(result), found, drawn, quick=result["quick"])
+    (folder / f"{name}.html").write_text(whole, encoding="utf-8")
+
+
+def draw(suite: ModuleType, result: Mapping[str, Any], folder: Path) -> list[Path]:
     """The suite's pictures of a result, where it has any, as ``SUITE-NAME.svg``."""
+    paths = []
     # The same result gives the same bytes.
     with rc_context({"svg.hashsalt": "ihomer"}):
         for name, figure in getattr(suite, "pictures", lambda result: {})(result).items():
-            figure.savefig(folder / f"{result['suite']}-{name}.svg", metadata={"Date": None})
+            paths.append(folder / f"{result['suite']}-{name}.svg")
+            figure.savefig(paths[-1], metadata={"Date": None})
+    return paths
 
 
 def header(suite: str, *, quick: bool) -> dict[str, Any]:
@@ -207,8 +218,8 @@ def _write_markdown(options: argparse.Namespace, console: Console) -> int:
         return {**tables(import_module(SUITES[name]), result), "provenance": provenance(result)}
 
     try:
-        page = options.markdown.read_text(encoding="utf-8")
-        options.markdown.write_text(included(page, tables_of), encoding="utf-8")
+        text = options.markdown.read_text(encoding="utf-8")
+        options.markdown.write_text(included(text, tables_of), encoding="utf-8")
     except (ValueError, FileNotFoundError) as error:
         console.print(f"error: {error}", style="red", markup=False)
         return 2

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import time
 
 import pytest
 
 from benchmarks import SUITES, __main__, frame, results, tables, targets
 from benchmarks.frame import Cell, Clock, Contestant, PeerMissingError, measure
+from benchmarks.page import page
 from benchmarks.peers import Environment, run_process, until_line
 from benchmarks.results import Journal, MixtureError
 from benchmarks.targets import Below, Growth, Ratio
@@ -490,6 +492,25 @@ def test_the_command_fills_a_page(suite, tmp_path, capsys):
     assert __main__.main(command) == 0
     assert "| `a` | ours | 5 | 1 | 0 % | 0.5 |  |" in page.read_text()
     assert "A quick run" in page.read_text()
+
+
+def test_a_page_for_a_browser_needs_no_other_file(suite, tmp_path):
+    assert __main__.main(["fake", "--quick", "--out", str(tmp_path)]) == 0
+    text = (tmp_path / "fake.html").read_text()
+    assert "python -m benchmarks fake --quick" in text
+    assert "<td>ours</td>" in text
+    assert "<strong>A quick run: a look, not a figure to state.</strong>" in text
+    assert not re.findall(r"(?:src|href)=\"(?!#)", text)
+
+
+def test_what_stands_in_a_table_stays_text_and_pictures_stand_in_the_page():
+    drawn = {"p": '<?xml version="1.0"?>\n<svg><text>a</text></svg>'}
+    made = {"t": tables.table(["a<b>"], [["**x**"]], texts=["a<b>"])}
+    text = page("s", "About <it>.", "Code: `c`.", made, drawn, quick=False)
+    for part in ("About &lt;it&gt;.", "<th>a&lt;b&gt;</th>", "<td><strong>x</strong></td>", "<svg><text>a</text>"):
+        assert part in text
+    assert "<?xml" not in text
+    assert "<pre>python -m benchmarks s</pre>" in text
 
 
 def test_suites_are_listed(capsys):

@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         "--markdown",
         type=Path,
         metavar="FILE",
-        help="fill the marked places of a page and redraw the pictures of its suites",
+        help="fill the marked places of a page, and make tables and pictures of its suites anew",
     )
     return parser
 
@@ -113,8 +113,10 @@ def run(options: argparse.Namespace, console: Console) -> int:
                 journal.add(measure(cell, quick=options.quick, limit_s=options.limit, advance=advance))
             progress.console.print(told(journal.cells[cell.name]), soft_wrap=True)
             progress.advance(task)
-    result = to_result(journal, [cell.name for cell in every])
-    save(result, folder / f"{options.suite}.json")
+    kept = folder / f"{options.suite}.json"
+    save(to_result(journal, [cell.name for cell in every]), kept)
+    # Tables are of the figures as they are kept, so that they can be made again.
+    result = load(kept)
     write(suite, result, folder)
     verdicts = Counter(target["verdict"] for cell in result["cells"] for target in cell["targets"])
     counts = "".join(f", {n} {verdict}" for verdict, n in sorted(verdicts.items()))
@@ -164,12 +166,17 @@ def tables(suite: ModuleType, result: Mapping[str, Any]) -> dict[str, str]:
 
 def write(suite: ModuleType, result: Mapping[str, Any], folder: Path) -> None:
     """A result as Markdown, as pictures and as a page for a browser."""
-    name, about, found = result["suite"], str(suite.__doc__).splitlines()[0], tables(suite, result)
-    parts = [f"# {name}", provenance(result), *(f"## {title}\n\n{text}" for title, text in found.items())]
-    (folder / f"{name}.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    name, about = result["suite"], str(suite.__doc__).splitlines()[0]
+    (folder / f"{name}.md").write_text(as_markdown(suite, result), encoding="utf-8")
     drawn = {path.stem: path.read_text(encoding="utf-8") for path in draw(suite, result, folder)}
-    whole = page(name, about, provenance(result), found, drawn, quick=result["quick"])
+    whole = page(name, about, provenance(result), tables(suite, result), drawn, quick=result["quick"])
     (folder / f"{name}.html").write_text(whole, encoding="utf-8")
+
+
+def as_markdown(suite: ModuleType, result: Mapping[str, Any]) -> str:
+    """A result as a page of tables."""
+    found = (f"## {title}\n\n{text}" for title, text in tables(suite, result).items())
+    return "\n\n".join([f"# {result['suite']}", provenance(result), *found]) + "\n"
 
 
 def draw(suite: ModuleType, result: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -224,7 +231,7 @@ def _write_markdown(options: argparse.Namespace, console: Console) -> int:
         console.print(f"error: {error}", style="red", markup=False)
         return 2
     for name, result in results.items():
-        draw(import_module(SUITES[name]), result, folder)
+        write(import_module(SUITES[name]), result, folder)
     return 0
 
 

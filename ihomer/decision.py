@@ -280,7 +280,6 @@ def decide(
     objective, labels, shared, place = arrays
     present, answered, best_of = labels["present"], labels["answered"], labels["best"]
     all_learned, all_present, all_answered = shared["learned"], shared["present"], shared["answered"]
-    right, positive = shared["right"][0], shared["positive"][0]
     candidate, order = np.empty(MOST, np.int64), np.empty(MOST, np.int64)
     room = np.empty((4, MOST))
     ratio, products = np.empty((_N_NODES, MOST)), np.empty(_N_NODES)
@@ -292,10 +291,7 @@ def decide(
         odds, pay = room[2, :n_candidates], room[3, :n_candidates]
         t = all_learned[0]
         density = (all_present[0] + all_answered[0] + 1.0) / (t + 1.0)
-        common = 0.0
-        for k in range(N_THRESHOLDS):
-            if all_present[0] > 0:
-                common = max(common, 2.0 * right[k] / (positive[k] + all_present[0]))
+        common = _best_of_all(shared)
         base, half = 1.0, np.int64(0)
         for j in range(n_candidates):
             label = cells.label[candidate[j]]
@@ -349,13 +345,33 @@ def decide(
                 end += 1
         start[i + 1] = end
         if events.taught[i]:
-            all_learned[0] += 1.0
             _learn(labels, shared, proba, cells, i, chosen[start[i] : end], common)
+
+
+@njit(cache=True, nogil=True)
+def learn_answer(
+    arrays: tuple[NDArray[Any], ...], proba: NDArray[Any], cells: Cells, chosen: NDArray[np.int32]
+) -> None:
+    """Learn a single event whose answer is known."""
+    _, labels, shared, _ = arrays
+    _learn(labels, shared, proba, cells, 0, chosen, _best_of_all(shared))
+
+
+@njit(cache=True, nogil=True)
+def _best_of_all(shared):
+    """The best F that a fixed threshold has had on all labels."""
+    present, right, positive = shared["present"][0], shared["right"][0], shared["positive"][0]
+    best = 0.0
+    for k in range(N_THRESHOLDS):
+        if present > 0:
+            best = max(best, 2.0 * right[k] / (positive[k] + present))
+    return best
 
 
 @njit(cache=True, nogil=True)
 def _learn(labels, shared, proba, cells, i, chosen, common):
     """Count the answers and true labels of an event, and what the fixed thresholds would have made of it."""
+    shared["learned"][0] += 1.0
     present, answered, best_of = labels["present"], labels["answered"], labels["best"]
     label_right, label_positive = labels["right"], labels["positive"]
     all_present, all_answered = shared["present"], shared["answered"]

@@ -18,6 +18,9 @@ RECORD = np.dtype([("start", np.int64), ("n_present", np.int32), ("n_known", np.
 """Labels of an event: ``n_present`` ones that it has from ``start`` on, then the ``n_known`` ones of which it is known
 whether it has them; -1 where all are known."""
 
+_FEWEST = 6
+"""What grows has at least two to the power of this many places, since single events are delayed whenever it grows."""
+
 
 class LabelWindow:
     """The labels of the last ``size`` taught events, and the votes of neighbours among them.
@@ -71,6 +74,11 @@ class LabelWindow:
     def stored(self) -> int:
         """Events taught so far. The next one has this number."""
         return int(self._marks[0])
+
+    @property
+    def n_cells(self) -> int:
+        """Labels held."""
+        return int(self._marks[1]) - self._start(max(0, self.stored - self.size))
 
     def take(self, events: Events) -> None:
         """Hold the labels of the taught events; those of the last ``size`` events before them can still be read."""
@@ -145,7 +153,7 @@ def _with_room(ring: NDArray[Any], first: int, end: int, n_more: int) -> NDArray
     """``ring``, of which the places of ``first`` to ``end`` are in use, with room for more; a power of two long."""
     if end - first + n_more <= len(ring):
         return ring
-    wider = np.zeros(1 << (end - first + n_more - 1).bit_length(), ring.dtype)
+    wider = np.zeros(1 << max(_FEWEST, (end - first + n_more - 1).bit_length()), ring.dtype)
     used = np.arange(first, end)
     wider[used % len(wider)] = ring[used % len(ring)]
     return wider

@@ -23,7 +23,15 @@ that products are at most 4096^2 = 2^24, as far as float32 counts."""
 WIDEST_INPUTS, WIDEST_SCORES = 1024, 128
 """Inputs, or labels, beyond so many share columns with others, with signs, by hashing. `SCALE` allows 1,024."""
 
-_BLOCK = 32
+_LARGEST = 4096 * 4096
+"""What no product is beyond."""
+
+_BLOCK, _SPARE = 8, 8
+"""Products in a row of which the largest is looked at first, and how many more of these than neighbours may be looked
+into: to find them out exactly would take longer."""
+
+_PLACES = 0xFFFFFFFF
+"""Places are below this. They are counted down from it, so that of equal products that of the older row is larger."""
 
 
 class Neighbours(NamedTuple):
@@ -138,7 +146,7 @@ class NearestRows:
         if needed <= rows and self._width <= columns:
             return
         if needed > rows:
-            rows = min(max(needed, 2 * rows), self.size + CHUNK)
+            rows = min(max(needed, 2 * rows, CHUNK), self.size + CHUNK)
         if self._width > columns:
             columns = min(max(self._width, 2 * columns), self.widest)
         wider = np.zeros((rows, columns), np.float32)
@@ -271,14 +279,15 @@ def score_rows(cells: Cells, scores: NDArray[np.float32]) -> Rows:
     return Rows(cells.start, cells.label, np.where(cells.asked, scores, np.float32(0)))
 
 
-@njit(cache=True, nogil=True)
+# Inlined, since every array that is passed on is counted, which takes 12 ns.
+@njit(cache=True, nogil=True, inline="always")
 def has_room_for_one(arrays: tuple[Any, ...]) -> bool:
     """Whether there is room for one row more."""
     held, stored, _, size, _ = arrays
     return bool(min(stored[0] + 1, size + CHUNK) <= len(held))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def look_up(
     arrays: tuple[Any, ...],
     start: NDArray[np.int64],
@@ -305,11 +314,24 @@ def look_up(
 # All sums of some of the terms are whole numbers that float32 can hold, so any order gives the same.
 @njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc", "contract"})
 def _multiply(unit, held, products):
-    for row in range(len(products)):
+    row = 0
+    # Four rows at a time, so that a sum need not wait for the last.
+    while row + 4 <= len(products):
+        a = b = c = d = np.float32(0.0)
+        for column in range(len(unit)):
+            value = unit[column]
+            a += value * held[row, column]
+            b += value * held[row + 1, column]
+            c += value * held[row + 2, column]
+            d += value * held[row + 3, column]
+        products[row], products[row + 1], products[row + 2], products[row + 3] = a, b, c, d
+        row += 4
+    while row < len(products):
         total = np.float32(0.0)
         for column in range(len(unit)):
             total += unit[column] * held[row, column]
         products[row] = total
+        row += 1
 
 
 @njit(cache=True, nogil=True)
@@ -342,8 +364,9 @@ def _take_units(start, indices, values, taught, stored, size, widest, units, hel
 def _select(products, taught, stored, size, event, similarity):
     """Find the largest of every event's products with the last ``size`` rows that were taught before it."""
     room, k = size + CHUNK, event.shape[1]
-    best = np.empty(k, np.float32)
-    tops = np.empty(size // _BLOCK + 2, np.float32)
+    tops = np.empty(size // _BLOCK + 2, np.int32)
+    # One more than there are products, since what is not kept is written, too.
+    found = np.empty(products.shape[1] + 1, np.int64)
     for i in range(len(taught)):
         oldest = max(0, stored - size)
         slot = oldest % room
@@ -352,12 +375,13 @@ def _select(products, taught, stored, size, event, similarity):
         older, newer = products[i, slot : slot + unbroken], products[i, : held - unbroken]
         n_older = _find_tops(older, tops)
         n_tops = n_older + _find_tops(newer, tops[n_older:])
-        # Each of the k blocks with the highest tops has a product of at least the k-th top.
-        least = np.float32(-np.inf) if n_tops < k else np.partition(tops[:n_tops], n_tops - k)[n_tops - k]
-        n = _insert(older, oldest, tops, least, 0, best, event[i])
-        n = _insert(newer, oldest + unbroken, tops[n_older:], least, n, best, event[i])
+        least = _bound(tops[:n_tops], k)
+        n = _gather(older, 0, tops, least, found, 0)
+        n = _gather(newer, unbroken, tops[n_older:], least, found, n)
+        n = _sort(found[:n], k)
         for j in range(n):
-            similarity[i, j] = best[j] / np.float64(SCALE * SCALE)
+            event[i, j] = oldest + (_PLACES - (found[j] & _PLACES))
+            similarity[i, j] = (found[j] >> 32) / np.float64(SCALE * SCALE)
         stored += taught[i]
 
 
@@ -370,31 +394,62 @@ def _find_tops(products, tops):
         top = products[block * _BLOCK]
         for j in range(1, _BLOCK):
             top = max(top, products[block * _BLOCK + j])
-        tops[block] = top
+        tops[block] = np.int32(top)
     if whole * _BLOCK == len(products):
         return whole
     top = products[whole * _BLOCK]
     for product in products[whole * _BLOCK :]:
         top = max(top, product)
-    tops[whole] = top
+    tops[whole] = np.int32(top)
     return whole + 1
 
 
 @njit(cache=True, nogil=True)
-def _insert(products, first, tops, least, n, best, event):
-    """Put products of ``least`` or more in their places among the ``n`` best so far; return their number."""
-    k = len(best)
+def _bound(tops, k):
+    """A number that the tops of at least ``k`` blocks reach, and few more; one that all do where there are fewer."""
+    low, high = -_LARGEST, _LARGEST + 1
+    if len(tops) < k:
+        return low
+    while high - low > 1:
+        middle = (low + high) >> 1
+        n = 0
+        for top in tops:
+            n += top >= middle
+        if n < k:
+            high = middle
+            continue
+        low = middle
+        if n <= k + _SPARE:
+            break
+    return low
+
+
+@njit(cache=True, nogil=True)
+def _gather(products, first, tops, least, found, n):
+    """Add products of ``least`` or more to the ``n`` found, each as one number with its place; return their number."""
     for low in range(0, len(products), _BLOCK):
         if tops[low // _BLOCK] < least:
             continue
         for j in range(low, min(low + _BLOCK, len(products))):
-            found = products[j]
-            if found < least or (n == k and not found > best[k - 1]):
-                continue
-            place = min(n, k - 1)
-            n = min(n + 1, k)
-            while place > 0 and best[place - 1] < found:
-                best[place], event[place] = best[place - 1], event[place - 1]
-                place -= 1
-            best[place], event[place] = found, first + j
+            product = np.int64(products[j])
+            # Without a branch, which would be foreseen wrongly every other time.
+            found[n] = product << 32 | (_PLACES - (first + j))
+            n += product >= least
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _sort(found, k):
+    """Bring the ``k`` largest numbers, falling, to the front; return how many there are."""
+    n = 0
+    for at in range(len(found)):
+        one = found[at]
+        if n == k and one < found[k - 1]:
+            continue
+        place = min(n, k - 1)
+        n = min(n + 1, k)
+        while place > 0 and found[place - 1] < one:
+            found[place] = found[place - 1]
+            place -= 1
+        found[place] = one
     return n

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import config, njit, types
+from numba.experimental import structref
 from numpy.typing import NDArray
 
-from ihomer.decision import MOST, Decision, decide
+from ihomer.decision import MOST, Decision, decide, learn_answer
 from ihomer.events import Cells, Columns, Events, shared_rows
 from ihomer.experts import SCORE_SHARPNESS, SHARPNESS, USUAL, Experts, write_logits
 from ihomer.hierarchy import LabelHierarchy, count_labels
@@ -18,10 +19,10 @@ from ihomer.label_window import count_votes, has_room, take_labels
 from ihomer.neighbours import Neighbours, has_room_for_one, look_up
 from ihomer.ridge import ridge_scores
 from ihomer.shortlist import list_cells
-from ihomer.stack import Evidence, Stack, log_losses, stack
+from ihomer.stack import Evidence, Room, Stack, answer_event, learn_event, log_losses, room_for
 from ihomer.temporal import N_FEATURES, past_features
 from learners.linear import LinearParts, run_event
-from learners.one_event import REFUSED, Bundle, Event, OneEvent, read_labels, read_values
+from learners.one_event import REFUSED, Event, OneEvent, read_labels, read_values
 from streams.batch import Rows, Schema
 
 ANSWERED, CHOSEN, COUNTED, LOSS, FULL = 0, 1, 2, 3, 4
@@ -31,6 +32,16 @@ hierarchy has counted it, and the loss of its answer; and whether there may be n
 
 _MANY = 256
 """Labels that there is room for in the next event, if there are so many; one that has more makes room by itself."""
+
+
+class Kept(NamedTuple):
+    """Of the last event answered, if nothing was learned since: the probability of each cell, what it was made of, and
+    the columns of the labels predicted. The first two are kept where all labels are looked at, since to learn an event
+    others may be looked at than to answer it where not all are."""
+
+    proba: NDArray[np.float64]
+    room: Room
+    chosen: NDArray[np.int32]
 
 
 class Parts(NamedTuple):
@@ -60,6 +71,7 @@ class Parts(NamedTuple):
     shadow_logistic: LinearParts
     past: tuple[Any, ...]
     stack: tuple[Any, ...]
+    kept: Kept
     joint: tuple[Any, ...]
     decision: tuple[Any, ...]
     hierarchy: tuple[Any, ...]
@@ -124,6 +136,7 @@ def parts_of(
     given = True, has_ridge, has_logistic, has_votes, has_score_votes, False, *shadows, False
     evidence = Evidence(*(np.zeros(int(there), np.float32) for there in given))
     room = np.zeros((1, schema.n_labels), np.float32)
+    stack, few = stacked.arrays(evidence, n), n if n <= experts.limit else 0
     return Parts(
         event=Event.of(schema),
         x=np.zeros((1, d), np.float32),
@@ -139,7 +152,8 @@ def parts_of(
         nearest=nearest,
         score_near=Neighbours.none(1, experts.nearest_scores.k),
         nearest_scores=experts.nearest_scores.arrays(n) if has_score_votes else nearest,
-        window=experts.labels.arrays(1, min(n, _MANY), n),
+        # Rows double when they are full; with labels that do so at the same time, all this is made half as often.
+        window=experts.labels.arrays(1, max(min(n, _MANY), experts.labels.n_cells), n),
         size=experts.labels.size,
         shortlist=experts.shortlist.arrays(n, n),
         ridge=experts.ridge.arrays(n_places, n),
@@ -147,7 +161,8 @@ def parts_of(
         logistic=experts.logistic.parts(room),
         shadow_logistic=shadow_logistic.parts(room),
         past=experts.past.arrays(n),
-        stack=stacked.arrays(evidence, n),
+        stack=stack,
+        kept=Kept(np.zeros(few), room_for(few, stack[4].shape[1], len(stack[0])), np.zeros(min(n, MOST), np.int32)),
         joint=(joint or LabelSetJoint()).arrays(n),
         decision=decision.arrays(n),
         hierarchy=hierarchy.arrays(),
@@ -160,14 +175,29 @@ def parts_of(
     )
 
 
+if config.DISABLE_JIT:  # type: ignore[attr-defined]
+    _Bundle = Parts
+
+else:
+
+    @structref.register
+    class _BundleType(types.StructRef):
+        pass
+
+    class _Bundle(structref.StructRefProxy):  # type: ignore[no-redef]
+        """`Parts` as one argument of a kernel, as `learners.one_event.Bundle` is, of which each part is read by itself:
+        all arrays of what is read are counted, which takes 1 microsecond for those of all parts."""
+
+    structref.define_proxy(_Bundle, _BundleType, list(Parts._fields))
+
+
 @njit(cache=True)
 def _bundle(parts):
-    return Bundle(parts)
+    return _Bundle(*parts)
 
 
 @njit(cache=True, nogil=True)
-def _run_one(bundle, values, columns, flags, labels, weight):
-    parts = bundle.parts
+def _run_one(parts, values, columns, flags, labels, weight):
     event, events, notes, taught = parts.event, parts.events, parts.notes, len(flags) > 0
     if not read_values(values, columns, parts.x):
         return REFUSED
@@ -178,7 +208,8 @@ def _run_one(bundle, values, columns, flags, labels, weight):
     read_labels(flags, labels, weight, event)
     if not _read_columns(event, parts.column_of, parts.labels, taught, events):
         return REFUSED
-    if taught and not _has_room(parts, events.present_start[1] + events.known_start[1]):
+    n_listed = events.present_start[1] + events.known_start[1]
+    if taught and not _has_room(parts.nearest, parts.nearest_scores, parts.window, parts.size, n_listed):
         return REFUSED
     event.x[:] = parts.x
 
@@ -194,18 +225,23 @@ def _run_one(bundle, values, columns, flags, labels, weight):
     cells_start, label, target, asked = list_cells(events, near.event, records, window, parts.shortlist)
     cells = Cells(cells_start, label, target, asked)
     n, absent = len(label), np.zeros(0, np.float32)
+    # Where all labels are listed, what was kept of the answer to a known event is all that need be told of them.
+    kept = parts.kept
+    are_all = n == len(kept.proba)
+    is_told = is_known and are_all
 
     ridge = np.empty(n, np.float32)
     ridge_scores(parts.ridge, start, indices, row, events, cells, ridge)
     votes = score_votes = logistic = shadow_ridge = shadow_logistic = absent
-    if parts.has_votes:
+    if parts.has_votes and not is_told:
         votes = np.zeros(n, np.float32)
         count_votes(near, cells, SHARPNESS, records, window, tally, votes)
     if parts.has_score_votes:
         near, scores = parts.score_near, np.where(asked, ridge, np.float32(0.0))
         look_up(parts.nearest_scores, cells_start, label, scores, events.taught, is_known, near)
-        score_votes = np.zeros(n, np.float32)
-        count_votes(near, cells, SCORE_SHARPNESS, records, window, tally, score_votes)
+        if not is_told:
+            score_votes = np.zeros(n, np.float32)
+            count_votes(near, cells, SCORE_SHARPNESS, records, window, tally, score_votes)
     if parts.has_logistic:
         logistic = np.empty(n, np.float32)
         run_event(event, parts.logistic, taught)
@@ -222,34 +258,47 @@ def _run_one(bundle, values, columns, flags, labels, weight):
     if not parts.has_ridge:
         ridge = shadow_ridge = absent
 
-    proba = np.empty(n)
-    evidence = Evidence(
-        past, ridge, logistic, votes, score_votes, absent, shadow_ridge, shadow_logistic, absent
-    )  # fmt: skip
-    stack(parts.stack, evidence, events, cells, proba)
+    proba, room = kept.proba, kept.room
+    if not are_all:
+        proba, room = np.empty(n), room_for(n, room.z.shape[1], len(room.lower))
+    if not is_told:
+        evidence = Evidence(
+            past, ridge, logistic, votes, score_votes, absent, shadow_ridge, shadow_logistic, absent
+        )  # fmt: skip
+        answer_event(parts.stack, evidence, cells, 0, room, proba)
+    if taught:
+        learn_event(parts.stack, events, cells, 0, room, proba)
     mass, size = np.zeros((1, N_PASSED)), np.zeros((1, N_PASSED), np.int64)
     members = np.zeros((1, N_PASSED, LONGEST), np.int32)
     if parts.has_joint:
         likely_sets(parts.joint, proba, past[:, 0].copy(), events, cells, mass, size, members)
-    answer_start, chosen = np.zeros(2, np.int64), np.zeros(min(n, MOST), np.int32)
-    decide(parts.decision, proba, mass, size, members, events, cells, answer_start, chosen)
+    if is_known:
+        learn_answer(parts.decision, proba, cells, kept.chosen[: np.int64(notes[CHOSEN])])
+    else:
+        answer_start = np.zeros(2, np.int64)
+        decide(parts.decision, proba, mass, size, members, events, cells, answer_start, kept.chosen)
+        notes[CHOSEN] = answer_start[1]
 
     if taught:
         notes[LOSS] = log_losses(proba, events, cells)[0]
         notes[COUNTED] = 1.0 if count_labels(parts.hierarchy, events.present_start, events.present) else 0.0
-        notes[FULL] = 0.0 if _has_room(parts, min(len(parts.labels), _MANY)) else 1.0
+        most = min(len(parts.labels), _MANY)
+        has_more = _has_room(parts.nearest, parts.nearest_scores, parts.window, parts.size, most)
+        notes[FULL] = 0.0 if has_more else 1.0
         return 0
     event.proba[:] = 0.0
     for cell in range(n):
         if asked[cell]:
             event.proba[0, parts.labels[label[cell]]] = proba[cell]
-    for k in range(answer_start[1]):
-        event.chosen[k] = parts.labels[chosen[k]]
-    notes[ANSWERED], notes[CHOSEN] = 1.0, answer_start[1]
-    return answer_start[1]
+    n_chosen = np.int64(notes[CHOSEN])
+    for k in range(n_chosen):
+        event.chosen[k] = parts.labels[kept.chosen[k]]
+    notes[ANSWERED] = 1.0
+    return n_chosen
 
 
-@njit(cache=True, nogil=True)
+# Inlined, since every array that is passed on is counted, which takes 12 ns.
+@njit(cache=True, nogil=True, inline="always")
 def _read_columns(event, column_of, labels, taught, events):
     """Write the labels of an event as columns; False where one that is present has none yet."""
     events.taught[0], events.state[0], events.weight[0] = taught, event.state[0], event.weight[0]
@@ -270,14 +319,14 @@ def _to_columns(listed, column_of, labels, columns):
     return n
 
 
-@njit(cache=True, nogil=True)
-def _has_room(parts, n_cells):
+@njit(cache=True, nogil=True, inline="always")
+def _has_room(nearest, nearest_scores, window, size, n_cells):
     """Whether all windows have room for one event more, of which so many labels are listed."""
-    marks, records, labels, _ = parts.window
+    marks, records, labels, _ = window
     return (
-        has_room_for_one(parts.nearest)
-        and has_room_for_one(parts.nearest_scores)
-        and has_room(marks, records, labels, parts.size, n_cells)
+        has_room_for_one(nearest)
+        and has_room_for_one(nearest_scores)
+        and has_room(marks, records, labels, size, n_cells)
     )
 
 

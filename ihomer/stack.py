@@ -82,6 +82,19 @@ class Evidence(NamedTuple):
         return np.flatnonzero(there)
 
 
+class Room(NamedTuple):
+    """Working room for an event: the features ``z`` of its cells and their ``logits`` by the shared weights, which are
+    wanted from its answer until it is learned, and scratch."""
+
+    z: NDArray[np.float32]
+    every: NDArray[np.float32]
+    logits: NDArray[np.float64]
+    sharps: NDArray[np.float64]
+    errors: NDArray[np.float64]
+    lower: NDArray[np.float64]
+    spread: NDArray[np.float32]
+
+
 class Stack:
     """Combines what experts say; what holds for all labels is learned from all, what is special to one from it.
 
@@ -333,7 +346,8 @@ def _two_best(ridge, cells, low, high):
     return best, second
 
 
-@njit(cache=True, nogil=True)
+# Inlined, as other steps of an event are below: every array that is passed on is counted, which takes 12 ns.
+@njit(cache=True, nogil=True, inline="always")
 def _see(evidence, cells, low, high, best, second, columns, every, z):
     """Write the features ``columns`` of the cells from ``low`` to ``high``, whose two best ridge scores are known;
     ``every`` has room for all of a cell."""
@@ -446,7 +460,7 @@ def _answer_shared(shared, z, common):
         common[cell] = total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _answer_labels(own, k, z, common, cells, low, proba):
     """Write the probability of each cell."""
     high, label = low + len(common), cells.label
@@ -486,7 +500,7 @@ def _learn_event(learned, events, cells, i, z, common, room):
             gradient[j] = 0.0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _learn_labels(learned, k, events, cells, i, z, proba, spread):
     """Take an event into the weights of each of its labels."""
     own, covariance, positives = learned
@@ -509,11 +523,22 @@ def _learn_labels(learned, k, events, cells, i, z, proba, spread):
 
 @njit(cache=True, nogil=True)
 def _most_cells(cells):
-    """Room for the cells of any event, and for three more, since they are learned four at a time."""
-    most = 4
+    """How many cells the longest event has."""
+    most = 1
     for i in range(len(cells.start) - 1):
-        most = max(most, cells.start[i + 1] - cells.start[i] + 3)
+        most = max(most, cells.start[i + 1] - cells.start[i])
     return most
+
+
+@njit(cache=True, nogil=True)
+def room_for(n_cells: int, width: int, k: int) -> Room:
+    """Room for events of so many cells, of which ``k`` features are used, in rows of so many."""
+    # Three more, since cells are learned four at a time.
+    most = n_cells + 3
+    return Room(
+        np.zeros((most, width), np.float32), np.zeros(K, np.float32), np.zeros(most), np.zeros(most), np.zeros(most),
+        np.zeros((k, k)), np.zeros(width, np.float32),
+    )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
@@ -521,20 +546,43 @@ def stack(
     arrays: tuple[NDArray[Any], ...], evidence: Evidence, events: Events, cells: Cells, proba: NDArray[np.float64]
 ) -> None:
     """Write the probabilities of `Stack`."""
-    columns, shared, gradient, curvature, own, covariance, positives, taught = arrays
-    k, width, most = len(columns), own.shape[1], _most_cells(cells)
-    z, every, logits = np.zeros((most, width), np.float32), np.zeros(K, np.float32), np.zeros(most)
-    room, spread = (np.zeros(most), np.zeros(most), np.zeros((k, k))), np.zeros(width, np.float32)
+    room = room_for(_most_cells(cells), arrays[4].shape[1], len(arrays[0]))
     for i in range(len(events.state)):
-        low, high = cells.start[i], cells.start[i + 1]
-        common = logits[: high - low]
-        best, second = _two_best(evidence.ridge, cells, low, high)
-        _see(evidence, cells, low, high, best, second, columns, every, z)
-        _answer_shared(shared, z, common)
-        _answer_labels(own, k, z, common, cells, low, proba)
-        if events.taught[i] and high > low and events.born[i] > 0:
-            _learn_labels((own, covariance, positives), k, events, cells, i, z, proba, spread)
-            _learn_event((shared, gradient, curvature, taught), events, cells, i, z, common, room)
+        answer_event(arrays, evidence, cells, i, room, proba)
+        if events.taught[i]:
+            learn_event(arrays, events, cells, i, room, proba)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def answer_event(
+    arrays: tuple[NDArray[Any], ...],
+    evidence: Evidence,
+    cells: Cells,
+    i: int,
+    room: Room,
+    proba: NDArray[np.float64],
+) -> None:
+    """Write the probabilities of an event, and in ``room`` what `learn_event` needs of it."""
+    columns, shared, _, _, own, _, _, _ = arrays
+    low, high = cells.start[i], cells.start[i + 1]
+    common = room.logits[: high - low]
+    best, second = _two_best(evidence.ridge, cells, low, high)
+    _see(evidence, cells, low, high, best, second, columns, room.every, room.z)
+    _answer_shared(shared, room.z, common)
+    _answer_labels(own, len(columns), room.z, common, cells, low, proba)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def learn_event(
+    arrays: tuple[NDArray[Any], ...], events: Events, cells: Cells, i: int, room: Room, proba: NDArray[np.float64]
+) -> None:
+    """Learn the event that was answered last."""
+    columns, shared, gradient, curvature, own, covariance, positives, taught = arrays
+    n = cells.start[i + 1] - cells.start[i]
+    if n > 0 and events.born[i] > 0:
+        scratch = room.sharps, room.errors, room.lower
+        _learn_labels((own, covariance, positives), len(columns), events, cells, i, room.z, proba, room.spread)
+        _learn_event((shared, gradient, curvature, taught), events, cells, i, room.z, room.logits[:n], scratch)
 
 
 @njit(cache=True, nogil=True)
@@ -550,7 +598,7 @@ def stack_shared(
 ) -> None:
     """Learn the shared weights of `Stack` alone, on which those of single labels have no influence, and write what
     `stack_labels` needs of all labels."""
-    k, most = len(columns), _most_cells(cells)
+    k, most = len(columns), _most_cells(cells) + 3
     z, every, logits = np.zeros((most, width), np.float32), np.zeros(K, np.float32), np.zeros(most)
     room = np.zeros(most), np.zeros(most), np.zeros((k, k))
     for i in range(len(events.state)):

@@ -169,12 +169,14 @@ class Learner(base.MultiLabelClassifier, abc.ABC):
 
     def predict_one(self, x: Mapping[Any, Any], **kwargs: Any) -> LabelSet:
         """Predicted labels of one event; a label that the learner does not hold reads False."""
+        names = self.schema_.label_names
+        if not names:
+            return LabelSet()
         one = self._single()
         chosen = None if one is None else one.answer(x)
         if chosen is None:
             labels = self._through(Batch.from_dicts([x], schema=self.schema_, grow=False), False).labels
             chosen = labels.indices.tolist()
-        names = self.schema_.label_names
         answer = LabelSet(dict.fromkeys(names, False))
         for label in chosen:
             answer[names[label]] = True

@@ -26,6 +26,7 @@ SUITES = {
     "extraction": "benchmarks.extraction",
     "kafka": "benchmarks.kafka",
     "memory": "benchmarks.memory",
+    "recovery": "benchmarks.recovery",
     "regression": "benchmarks.regression",
     "scale": "benchmarks.scale",
     "siblurry": "benchmarks.siblurry",

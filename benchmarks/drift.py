@@ -19,7 +19,7 @@ from ihomer.evaluation.watching import losses
 from learners import LinearClassifier
 from streams.batch import Rows
 from streams.memory import read_all
-from streams.synthetic import open_synthetic
+from streams.synthetic import SyntheticSource, open_synthetic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -141,11 +141,16 @@ def quality(found: DetectionScore) -> dict[str, float]:
 # Series.
 
 
+def concept(name: str, kind: str, seed: int) -> SyntheticSource:
+    """A stream of ten labels in which that concept drifts in that way."""
+    return open_synthetic(f"synthetic:{name}?events=42000&labels=10&noise=0.1&seed={seed}{KINDS[kind]}")
+
+
 def _of_losses(kind: str, seed: int) -> list[Series]:
     """The loss of a linear classifier on every concept."""
     made = []
-    for concept in CONCEPTS:
-        source = open_synthetic(f"synthetic:{concept}?events=42000&labels=10&noise=0.1&seed={seed}{KINDS[kind]}")
+    for name in CONCEPTS:
+        source = concept(name, kind, seed)
         model, found = LinearClassifier(), []
         while (batch := source.next_batch(256)) is not None:
             found.append(losses(batch.y, model.test_then_train(batch).labels))

@@ -4,8 +4,8 @@ A cell first builds its workload and its contestants, then warms every contestan
 starts the clock. Contestants take turns within one process, A B C A B C …, so that a machine that slows down slows all
 of them. Only what an attempt does inside ``with clock:`` counts.
 
-The figure of an attempt is a *cost*, lower being better: seconds per event, seconds, or bytes. Kept are all costs, the
-best, the median and the worst. The *spread* of a contestant is worst / best - 1.
+The figure of an attempt is a *cost*, lower being better: seconds per event, seconds, bytes, or events. Kept are all
+costs, the best, the median and the worst. The *spread* of a contestant is worst / best - 1.
 
 Beside its cost an attempt reports its quality (F1, say), since a fast wrong contestant is easy. Every metric that the
 cell names must be there after every attempt and equal from repeat to repeat; one that has vanished fails the cell.
@@ -152,7 +152,7 @@ class Cell:
     build
         Makes the workload and returns the contestants. A quick workload is a beginning of the full one.
     unit
-        ``events/s`` (the cost is seconds per event), ``s`` or ``bytes``.
+        ``events/s`` (the cost is seconds per event), ``s``, ``bytes`` or ``events``.
     targets
         What the cell is meant to show.
     metrics

@@ -81,7 +81,7 @@ def amount(cost: float, unit: str) -> str:
         return f"{1 / cost:,.0f}" if cost < 0.01 else f"{1 / cost:.3g}"
     if unit == "bytes":
         return f"{cost / 1e6:.1f} MB" if cost >= 1e5 else f"{cost:,.0f} bytes"
-    return f"{cost:.3f}"
+    return f"{cost:,.0f}" if unit == "events" else f"{cost:.3f}"
 
 
 def verdict(target: Mapping[str, Any], unit: str) -> str:

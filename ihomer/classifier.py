@@ -113,7 +113,8 @@ class IHOMERClassifier(Learner):
 
     When the detector finds that answers have become worse, fresh copies of the ridge and the logistic expert start to
     learn beside the old ones, the stack may change its mind as quickly as at its start, and the label sets seen are
-    forgotten. This happens after every ``CHUNK`` events at most, whatever batches come.
+    forgotten, as is what past ridge scores spoke for. This happens after every ``CHUNK`` events at most, whatever
+    batches come.
 
     In paper mode the answer is the union of what the learners of all clusters say, and nothing else takes part in it.
 

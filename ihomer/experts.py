@@ -69,8 +69,9 @@ class Experts:
     Notes
     -----
     After an alarm shadows of the ridge and the logistic expert begin, which know nothing of what was before. They take
-    the place of the experts after 2,000 events, or when the next alarm comes. Neighbours and trees have none: their
-    windows forget by themselves.
+    the place of the experts after 2,000 events, or when the next alarm comes. From the alarm on neighbours by scores
+    are sought among later events alone: a few dozen tell what the old scores have come to speak for. Neighbours by
+    inputs and trees have windows that forget by themselves.
     """
 
     def __init__(self, names: Collection[str], local: Learner | None, window: int, limit: int, seed: int) -> None:
@@ -173,8 +174,8 @@ class Experts:
     def promote(self) -> None:
         """Let the shadows take over."""
         self.ridge, self.logistic = self.shadow_ridge, self.shadow_logistic
-        self.begin_shadow()
-        self.has_shadow = False
+        self.shadow_ridge, self.shadow_logistic = self._fresh()
+        self.has_shadow, self._age = False, 0
 
     def shorten(self, window: int, schema: Schema) -> None:
         """Seek neighbours among the last ``window`` events from now on, at most among as many as before."""
@@ -183,9 +184,10 @@ class Experts:
         self.labels.shorten(window)
 
     def begin_shadow(self) -> None:
-        """Let shadows begin."""
+        """Let shadows begin, and give up what past scores spoke for."""
         self.shadow_ridge, self.shadow_logistic = self._fresh()
         self.has_shadow, self._age = True, 0
+        self.nearest_scores.forget()
 
     def get_state(self, schema: Schema) -> dict[str, NDArray[Any]]:
         """Everything learned; names of arrays begin with the part's."""

@@ -153,6 +153,10 @@ class NearestRows:
         wider[: self._held.shape[0], : self._held.shape[1]] = self._held
         self._held = wider
 
+    def forget(self) -> None:
+        """Take the rows held for zero from now on, so that they are as unlike any other as can be."""
+        self._held[:] = 0
+
     def shorten(self, size: int) -> None:
         """Hold only the last ``size`` rows from now on, at most as many as before."""
         state = self.get_state()

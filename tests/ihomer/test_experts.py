@@ -342,6 +342,18 @@ def test_a_stream_with_a_drift_goes_on_where_it_was_saved_whatever_the_cut():
     assert any(event["kind"] == "loss" for event in whole.events_)
 
 
+def test_classes_that_change_names_are_known_again_within_a_hundred_events():
+    """From the alarm on neighbours by scores are those after it, which tell what the old scores speak for now."""
+    rng, n_labels = np.random.default_rng(4), 15
+    of = rng.integers(0, n_labels, 2400)
+    x = rng.normal(size=(n_labels, 60))[of] + rng.normal(0, 2.5, (2400, 60))
+    of[1200:] = (of[1200:] + 1) % n_labels
+    batch = Batch.from_arrays(x, np.eye(n_labels)[of])
+    answers = IHOMERClassifier().test_then_train(batch).labels.to_dense(n_labels)
+    right = (answers == batch.y.to_dense(n_labels)).all(1)
+    assert right[1250:1350].mean() > 0.6 * right[1000:1200].mean()
+
+
 def many(n=600, n_labels=40):
     """Label sets of three neighbours on a circle, told by the inputs."""
     rng = np.random.default_rng(5)

@@ -106,6 +106,17 @@ def test_looking_up_teaches_nothing():
     assert all((array == before[name]).all() for name, array in model.get_state().items())
 
 
+def test_rows_forgotten_count_as_zero():
+    rows, taught = numbers(7, 120, 4)
+    model = NearestRows(50, 5)
+    model.run(rows[:80], 4, taught[:80])
+    model.forget()
+    found = model.run(rows[80:], 4, taught[80:])
+    forgotten = [{} for _ in range(80)] + as_dicts(rows[80:])
+    expected = naive.nearest(forgotten, taught, 50, 5)[80:]
+    assert as_lists(found) == [[(n, float(np.float32(s))) for n, s in row] for row in expected]
+
+
 def test_memory_of_rows_stays_bounded():
     rows, _ = numbers(6, 500, 4)
     model = NearestRows(50, 3)

@@ -161,15 +161,14 @@ def _after_concepts(kind: str, spec: str, names: Sequence[str], clock: Clock) ->
             costs.append(end - begin if until is None else until)
             n_back += until is not None
             levels.append(level)
-            firsts.append(hits[begin : begin + FIRST].sum() / sizes[begin : begin + FIRST].sum() / level)
+            if level > 0:
+                firsts.append(hits[begin : begin + FIRST].sum() / sizes[begin : begin + FIRST].sum() / level)
         found += score_alarms(
             alarms, begins, len(batch), widths=np.array(widths), acceptance=SETTLING, settling=SETTLING
         )
     clock.report(median(costs), clock.events)
-    return {
-        "drifts": float(len(costs)), "back": float(n_back), "before": float(mean(levels)), "first": float(mean(firsts)),
-        **_alarms(found),
-    }  # fmt: skip
+    told = {"drifts": float(len(costs)), "back": float(n_back), "before": float(mean(levels)), **_alarms(found)}
+    return told | ({"first": float(mean(firsts))} if firsts else {})
 
 
 def swapped(batch: Batch, begin: int, seed: int) -> Batch:
@@ -259,7 +258,8 @@ def _rows_of(cell: Mapping[str, Any]) -> list[list[str]]:
         alarms = [f"{found['delay']:,.0f}" if "delay" in found else "–", f"{found['missed']:.0f}"]
         alarms.append(f"{found['false_alarms_per_10_000']:.2f}")
         aims = [verdict(target, cell["unit"]) for target in cell["targets"] if target["ours"] == side["name"]]
-        until = f"{side['best']:,.0f}" if 2 * n_back > n_drifts else "–"
+        # Who has nothing right before a drift is not said to be back after it.
+        until = f"{side['best']:,.0f}" if 2 * n_back > n_drifts and found["before"] > 0 else "–"
         first = f"{100 * found['first']:.0f} %" if "first" in found else "–"
         rows.append([
             name, side["name"], until, f"{n_back:.0f} of {n_drifts:.0f}", score(found["before"]), first,

@@ -81,6 +81,18 @@ def test_a_concept_is_held_against_what_was_before(monkeypatch):
     assert (clock.cost, found["back"]) == (n - begin, 0)
 
 
+def test_a_learner_that_has_nothing_right_is_told_as_that(monkeypatch):
+    random = np.random.default_rng(1)
+    batch = Batch.from_arrays(np.zeros((6_000, 1), np.float32), random.random((6_000, 4)) < 0.1)
+    monkeypatch.setattr(recovery, "_stream", lambda name, kind: (batch, [3_000], [1]))
+    found = recovery._after_concepts("sudden", "majority", ("made",), Clock())
+    assert found["before"] == 0
+    assert "first" not in found
+    cell = {"group": "concepts", "workload": "sudden_v1", "unit": "events", "targets": []}
+    table = recovery.tables({"cells": [{**cell, "contestants": [side("majority", 500.0, **found)]}]})["concepts"]
+    assert table.splitlines()[-1].startswith("| sudden | majority | – | 1 of 1 | 0 | – |")
+
+
 def side(name: str, cost: float, **quality: float) -> dict[str, object]:
     return {"name": name, "status": "ok", "best": cost, "events": 10, "quality": quality}
 

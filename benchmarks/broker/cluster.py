@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -51,12 +52,20 @@ def jars() -> Path:
     folder = _jar_folder()
     if not _is_complete(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        command = ["mvn", "-q", "-B", "-f", str(_POM), "dependency:copy-dependencies", "-DincludeScope=runtime"]
-        found = subprocess.run([*command, f"-DoutputDirectory={folder}"], capture_output=True, text=True)
-        if found.returncode:
-            raise RuntimeError(f"mvn could not fetch Apache Kafka {KAFKA}: {(found.stdout + found.stderr)[-2000:]}")
-        (folder / ".complete").touch()
+        # Two Mavens at once damage each other's files: one process fetches, others wait until it has.
+        with (folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _is_complete(folder):
+                _fetch(folder)
     return folder
+
+
+def _fetch(folder: Path) -> None:
+    command = ["mvn", "-q", "-B", "-f", str(_POM), "dependency:copy-dependencies", "-DincludeScope=runtime"]
+    found = subprocess.run([*command, f"-DoutputDirectory={folder}"], capture_output=True, text=True)
+    if found.returncode:
+        raise RuntimeError(f"mvn could not fetch Apache Kafka {KAFKA}: {(found.stdout + found.stderr)[-2000:]}")
+    (folder / ".complete").touch()
 
 
 class Cluster:

@@ -6,6 +6,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from threadpoolctl import ThreadpoolController
+
 from streams.extraction.encoding import Encoded, Encoder, timed, warm_up
 
 
@@ -61,7 +63,10 @@ class Backend(Protocol):
 
 
 class InlineBackend:
-    """One worker that is this process: a block is encoded when its report is waited for, however long that takes."""
+    """One worker that is this process: a block is encoded when its report is waited for, however long that takes.
+
+    Numerical libraries have one thread meanwhile, as in workers of their own: with more, sums differ in the last bit.
+    """
 
     n_workers = 1
 
@@ -69,10 +74,13 @@ class InlineBackend:
         self._encoder = encoder
         self._reports: deque[Report] = deque()
         self._block: list[Any] | None = None
+        self._libraries = ThreadpoolController()
 
     def start(self, worker: int) -> None:
         """Load what the encoder needs."""
         warm_up(self._encoder)
+        # Those are known that have been loaded by now.
+        self._libraries = ThreadpoolController()
         self._reports.append(Report(worker, "ready"))
 
     def give(self, worker: int, payloads: list[Any]) -> None:
@@ -86,7 +94,8 @@ class InlineBackend:
         """Encode the block, if there is one."""
         if self._block is not None:
             block, self._block = self._block, None
-            self._reports.append(Report(0, "done", *timed(self._encoder, block)))
+            with self._libraries.limit(limits=1):
+                self._reports.append(Report(0, "done", *timed(self._encoder, block)))
         reports = list(self._reports)
         self._reports.clear()
         return reports

@@ -8,7 +8,7 @@ harder one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from statistics import mean, median
@@ -61,35 +61,22 @@ FIRST = 500
 SETTLING = 2_000
 """Events after a drift within which alarms concern it."""
 
-_DRIFTING = tuple(kind for kind in KINDS if kind != "none")
-
 
 def cells() -> list[Cell]:
     """A cell a set, and one a kind of drift of concepts; one attempt each, since all of them are deterministic."""
     labels = (
-        Cell(
-            "labels",
-            name,
-            partial(_of_labels, name),
-            unit="events",
-            targets=[Below("ihomer", asked + 1)],
-            metrics=("drifts", "back", "before"),
-            repeats=1,
-        )
+        _cell("labels", name, partial(_of_labels, name), [Below("ihomer", asked + 1)])
         for name, (_, asked) in SETS.items()
     )
-    concepts = (
-        Cell(
-            "concepts",
-            f"{kind}_v1",
-            partial(_of_concepts, kind),
-            unit="events",
-            metrics=("drifts", "back", "before"),
-            repeats=1,
-        )
-        for kind in _DRIFTING
-    )
-    return [*labels, *concepts]
+    kinds = (kind for kind in KINDS if kind != "none")
+    return [*labels, *(_cell("concepts", f"{kind}_v1", partial(_of_concepts, kind)) for kind in kinds)]
+
+
+def _cell(
+    group: str, name: str, make: Callable[[Setting], Sequence[Contestant]], targets: Sequence[Below] = ()
+) -> Cell:
+    metrics = ("drifts", "back", "before")
+    return Cell(group, name, make, unit="events", targets=targets, metrics=metrics, repeats=1)
 
 
 def _of_labels(name: str, setting: Setting) -> Sequence[Contestant]:
@@ -216,11 +203,8 @@ def _alarms(found: DetectionScore) -> dict[str, float]:
 
 def tables(result: Mapping[str, Any]) -> dict[str, str]:
     """A table a kind of drift, the learner that was back first on top of each set."""
-    return {group: _table(group, [c for c in result["cells"] if c["group"] == group]) for group in _groups(result)}
-
-
-def _groups(result: Mapping[str, Any]) -> list[str]:
-    return list(dict.fromkeys(cell["group"] for cell in result["cells"]))
+    groups = dict.fromkeys(cell["group"] for cell in result["cells"])
+    return {group: _table(group, [cell for cell in result["cells"] if cell["group"] == group]) for group in groups}
 
 
 _NOTES = {

@@ -74,7 +74,6 @@ class InlineBackend:
         self._encoder = encoder
         self._reports: deque[Report] = deque()
         self._block: list[Any] | None = None
-        self._libraries = ThreadpoolController()
 
     def start(self, worker: int) -> None:
         """Load what the encoder needs."""

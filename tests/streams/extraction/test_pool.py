@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 import ihomer
 from streams.extraction.backend import Report, WorkerError
@@ -167,6 +168,16 @@ def test_without_workers_and_inline_this_process_encodes():
     for settings in ({"backend": "process"}, {"backend": "ray"}, {"backend": "inline", "workers": 2}):
         with ExtractionPool(lambda payloads: [[os.getpid()] for _ in payloads], **settings) as pool:
             assert rows_of(pool, [1]) == [[np.float32(os.getpid())]]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_numerical_libraries_have_one_thread_while_rows_are_made_and_as_many_as_before_afterwards(workers):
+    with threadpool_limits(2):
+        before = toys.threads()
+        with ExtractionPool(toys.most_threads, workers) as pool:
+            assert {int(row[0]) for row in rows_of(pool, [1, 2, 3])} == {1}
+        assert toys.threads() == before
+    assert before
 
 
 def test_it_is_at_the_front_door():

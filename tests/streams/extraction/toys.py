@@ -5,6 +5,7 @@ import signal
 import time
 
 import numpy as np
+from threadpoolctl import threadpool_info
 
 from streams.rows import Rows
 
@@ -156,3 +157,13 @@ def slow_lengths(texts):
     """The same, 0.3 ms a text."""
     time.sleep(0.0003 * len(texts))
     return lengths(texts)
+
+
+def threads():
+    """How many threads each numerical library of this process may have."""
+    return [library["num_threads"] for library in threadpool_info()]
+
+
+def most_threads(payloads):
+    """The most threads that a numerical library has while these are encoded, a row a payload."""
+    return np.full((len(payloads), 1), max(threads()), np.float32)

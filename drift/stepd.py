@@ -10,12 +10,12 @@ from numba import njit
 from numpy.typing import NDArray
 from river import base
 
-from drift.base import ALARM, QUIET, Bank, Detector, check_at_least, check_positive, state_dtype
+from drift.base import ALARM, QUIET, WARNING, Bank, WarningDetector, check_at_least, check_positive, state_dtype
 
 STEPD_SERIES = state_dtype(("n", np.int64), ("mean", np.float64), ("squares", np.float64))
 
 
-class STEPD(Detector, base.DriftDetector):
+class STEPD(WarningDetector, base.DriftAndWarningDetector):
     """Statistical test of equal means of the newest values and of all before them: values that have become larger.
 
     Parameters
@@ -24,6 +24,8 @@ class STEPD(Detector, base.DriftDetector):
         Newest values, at least 2.
     threshold
         Standard errors that their mean may lie above that of all before, positive.
+    warning_threshold
+        Standard errors at which a warning is given, positive.
 
     Raises
     ------
@@ -33,11 +35,11 @@ class STEPD(Detector, base.DriftDetector):
     Notes
     -----
     With m and v the mean and the variance of the n values before the newest w, and r the mean of these, an alarm is
-    told where r - m > threshold · sqrt(v (1 / w + 1 / n)); nothing is told before n reaches w, nor while v is 0. An
-    alarm forgets everything. The published test compares shares of right answers with a correction for continuity; on
-    values of 0 and 1 this one is the same without that correction, but for the variance, which is that of the older
-    values alone. It looks upward only: a loss that falls is no reason to worry. O(window) time a value and
-    48 + 8 · window bytes, 448 by default.
+    told where r - m > threshold · sqrt(v (1 / w + 1 / n)), and a warning where it exceeds the other threshold so;
+    nothing is told before n reaches w, nor while v is 0. An alarm forgets everything. The published test compares
+    shares of right answers with a correction for continuity; on values of 0 and 1 this one is the same without that
+    correction, but for the variance, which is that of the older values alone. It looks upward only: a loss that falls
+    is no reason to worry. O(window) time a value and 48 + 8 · window bytes, 448 by default.
 
     A missing value (NaN) is counted and otherwise passed over.
 
@@ -55,12 +57,13 @@ class STEPD(Detector, base.DriftDetector):
 
     _dtype = STEPD_SERIES
 
-    def __init__(self, window: int = 50, threshold: float = 5.0) -> None:
+    def __init__(self, window: int = 50, threshold: float = 5.0, warning_threshold: float = 2.0) -> None:
         check_at_least(2, window=window)
-        check_positive(threshold=threshold)
+        check_positive(threshold=threshold, warning_threshold=warning_threshold)
         self.window = window
         self.threshold = threshold
-        super().__init__((float(threshold),), window=np.zeros(window))
+        self.warning_threshold = warning_threshold
+        super().__init__((float(threshold), float(warning_threshold)), window=np.zeros(window))
 
     @staticmethod
     def _kernels() -> tuple[Callable[..., Any], Callable[..., int] | None]:
@@ -79,18 +82,18 @@ def _update(
     windows: NDArray[np.float64],
     values: NDArray[np.float64],
     levels: NDArray[np.uint8],
-    settings: tuple[float],
+    settings: tuple[float, float],
 ) -> None:
     """Feed column s of ``values`` to series s and note the levels."""
-    (threshold,) = settings
+    threshold, warning_threshold = settings
     for t in range(values.shape[0]):
         for s in range(values.shape[1]):
             if not np.isnan(values[t, s]):
-                levels[t, s] = _step(series[s], windows[s], threshold, values[t, s])
+                levels[t, s] = _step(series[s], windows[s], threshold, warning_threshold, values[t, s])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _step(state: Any, window: NDArray[np.float64], threshold: float, x: float) -> int:
+def _step(state: Any, window: NDArray[np.float64], threshold: float, warning_threshold: float, x: float) -> int:
     size = len(window)
     n = state["n"]
     before = n - size + 1
@@ -111,7 +114,7 @@ def _step(state: Any, window: NDArray[np.float64], threshold: float, x: float) -
     error = np.sqrt(variance * (1.0 / size + 1.0 / before))
     statistic = (recent / size - state["mean"]) / error
     if statistic <= threshold:
-        return QUIET
+        return WARNING if statistic > warning_threshold else QUIET
     state["statistic"] = statistic
     state["limit"] = threshold
     state["n"] = 0

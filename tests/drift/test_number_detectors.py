@@ -23,7 +23,7 @@ SETTINGS = {
     "HDDM_A": [{}, {"two_sided_test": True, "drift_confidence": 0.01, "warning_confidence": 0.05}],
     "HDDM_W": [{}, {"two_sided_test": True, "drift_confidence": 0.01, "lambda_val": 0.1, "warning_confidence": 0.05}],
     "PageHinkley": [{"threshold": 8}, {"threshold": 4, "mode": "up", "alpha": 1}, {"threshold": 4, "mode": "down"}],
-    "STEPD": [{"window": 30, "threshold": 3}, {"window": 5, "threshold": 2.5}],
+    "STEPD": [{"window": 30, "threshold": 3}, {"window": 5, "threshold": 2.5, "warning_threshold": 1}],
 }
 RULES = {
     name: getattr(naive, rule)

@@ -114,12 +114,13 @@ def fhddm(series, sliding_window_size=100, confidence_level=1e-6, short_window_s
     return QUIET
 
 
-def stepd(series, window=50, threshold=5.0):
+def stepd(series, window=50, threshold=5.0, warning_threshold=2.0):
     newest, before = series[-window:], series[:-window]
     if len(before) < window or len(set(before)) == 1:
         return QUIET
     error = math.sqrt(np.var(before) * (1 / window + 1 / len(before)))
-    return ALARM if (np.mean(newest) - np.mean(before)) / error > threshold else QUIET
+    statistic = (np.mean(newest) - np.mean(before)) / error
+    return ALARM if statistic > threshold else WARNING if statistic > warning_threshold else QUIET
 
 
 def page_hinkley(series, min_instances=30, delta=0.005, threshold=50.0, alpha=1 - 0.0001, mode="both"):

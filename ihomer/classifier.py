@@ -9,24 +9,26 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from drift.base import Detector
 from ihomer.cluster_learners import REPLACEMENTS, ClusterLearners
 from ihomer.decision import Decision, objective_of
-from ihomer.detectors import LOSS, AnyDetector, fresh, of_losses
-from ihomer.detectors import evidence as evidence_of
+from ihomer.detectors import AnyDetector
 from ihomer.events import Cells, Columns, Events
 from ihomer.experts import EXPERTS, USUAL, Experts, by_part, no_probabilities, run_learner
 from ihomer.explanation import Explanation, LabelExplanation, Neighbour
 from ihomer.hierarchy import LabelHierarchy
 from ihomer.joint import LabelSetJoint, Likely
+from ihomer.loss_watch import LossWatch
 from ihomer.one_event import OneIHOMEREvent, parts_of
-from ihomer.stack import FEATURES, Evidence, Stack, log_losses
+from ihomer.stack import FEATURES, Evidence, Stack
 from learners.base import Learner, State
 from learners.one_event import OneEvent, is_plain
 from streams.batch import Batch, Name, Prediction, Rows
 
 CHUNK = 64
 """Events handled at a time. What is decided for all labels at once is decided after every so many events."""
+
+WARY = 16
+"""Events handled at a time while the detector warns: what there is to be done after an alarm is done the sooner."""
 
 _LOOK = 1024
 """Events after which bytes are counted where there is a budget; before so many are learned, they are at every chunk."""
@@ -72,8 +74,8 @@ class IHOMERClassifier(Learner):
     shortlist
         With more labels than this, an event is asked about a shortlist of them only; see `ihomer.shortlist.Shortlist`.
     detector
-        What watches the log loss of the answers, as a share of the largest there is: a detector of change in a number,
-        its name or one to start from; None: nothing does.
+        What watches the answers (see `ihomer.loss_watch.LossWatch`): a detector of change in a number, its name or one
+        to start from; None: nothing does.
     memory_budget
         Bytes of the model, ``nbytes``, at least 8,192; None: unbounded. A quarter is the hierarchy's table of label
         pairs (see `LabelHierarchy`); where all is too much, neighbours are sought among fewer events, at least 64. What
@@ -113,8 +115,8 @@ class IHOMERClassifier(Learner):
 
     When the detector finds that answers have become worse, fresh copies of the ridge and the logistic expert start to
     learn beside the old ones, the stack may change its mind as quickly as at its start, and the label sets seen are
-    forgotten, as is what past ridge scores spoke for. This happens after every ``CHUNK`` events at most, whatever
-    batches come.
+    forgotten, as are how often labels occurred and what past ridge scores spoke for. This happens after every ``CHUNK``
+    events, or every ``WARY`` while the detector warns, whatever batches come.
 
     In paper mode the answer is the union of what the learners of all clusters say, and nothing else takes part in it.
 
@@ -155,7 +157,7 @@ class IHOMERClassifier(Learner):
         temporal: bool = True,
         window: int = 4000,
         shortlist: int = 512,
-        detector: str | AnyDetector | None = "stepd",
+        detector: str | AnyDetector | None = "stepd:threshold=4",
         memory_budget: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -181,9 +183,8 @@ class IHOMERClassifier(Learner):
         self._columns = Columns()
         self._stack, self._joint = Stack(temporal), LabelSetJoint()
         self._decision = Decision(objective_of(optimise))
-        self._detector = None if detector is None else fresh(detector, LOSS)
-        self._counts_right = self._detector is not None and of_losses(self._detector, np.zeros(1))[0] > 0
-        self._n_taught, self._alarmed = 0, False
+        self._watch = LossWatch(detector)
+        self._n_taught, self._alarmed, self._every = 0, False, CHUNK
 
     @property
     def clusters_(self) -> list[list[Name]]:
@@ -247,7 +248,7 @@ class IHOMERClassifier(Learner):
         parts: list[Prediction] = []
         start = 0
         while start < len(batch) or not parts:
-            room = CHUNK - self._n_taught % CHUNK if learn else CHUNK
+            room = self._every - self._n_taught % self._every if learn else CHUNK
             if self.mode == "paper":
                 room = self._hierarchy.until_test if learn else max(len(batch), 1)
             elif learn and isinstance(self._experts.local, ClusterLearners):
@@ -269,14 +270,16 @@ class IHOMERClassifier(Learner):
         )  # fmt: skip
         return OneIHOMEREvent(schema, parts, self._learned)
 
-    def _learned(self, loss: float, labels: Rows | None, is_full: bool) -> None:
-        """What follows from a single event that the parts have learned: the loss of its answer, its labels, as columns,
-        where the hierarchy has yet to be told of them, and whether there must be more room for the next one."""
+    def _learned(self, own: float, relative: float, labels: Rows | None, is_full: bool) -> None:
+        """What follows from a single event that the parts have learned: the losses of its answer, its labels, as
+        columns, where the hierarchy has yet to be told of them, and whether there must be more room for the next one.
+        """
         if is_full:
             self._one = None
         told = len(self.events_)
         self._experts.grow_older(1)
-        self._watch_one(loss)
+        if self._watch.update(own, relative):
+            self._note_alarm(0)
         self._n_taught += 1
         self._take_stock()
         if labels is not None:
@@ -316,8 +319,8 @@ class IHOMERClassifier(Learner):
         proba = self._stack.run(evidence, events, cells)
         likely = self._likely(proba, evidence, events, cells)
         chosen = self._decision.run(proba, likely, events, cells)
-        taught = np.flatnonzero(events.taught)
-        self._watch(log_losses(proba, events, cells)[taught])
+        for alarm in self._watch.run(proba, evidence.past, events, cells):
+            self._note_alarm(alarm)
         asked = Rows(*_cells_asked(cells, proba, self._columns.labels))
         return Prediction(chosen.renumbered(self._columns.labels), asked)
 
@@ -326,34 +329,18 @@ class IHOMERClassifier(Learner):
             return Likely.none(len(events.taught))
         return self._joint.run(proba, np.ascontiguousarray(evidence.past[:, 0]), events, cells)
 
-    def _watch(self, losses: NDArray[np.float64]) -> None:
-        """Tell the detector how well the answers were."""
-        if self._detector is not None:
-            for alarm in self._detector.update_many(of_losses(self._detector, losses)).tolist():
-                self._note_alarm(alarm)
-
-    def _watch_one(self, loss: float) -> None:
-        """As `_watch`, for a single event."""
-        detector = self._detector
-        if isinstance(detector, Detector):
-            detector.update(1.0 - loss if self._counts_right else loss)
-            if detector.drift_detected:
-                self._note_alarm(0)
-        else:
-            self._watch(np.array([loss]))
-
     def _note_alarm(self, place: int) -> None:
         """Note an alarm of the detector at the event of that place among those being learned."""
-        assert self._detector is not None
         # Drifts are numbered as structural events are: by labelled events learned.
         event = self._n_taught + place + 1
-        self.events_.append({"event": event, "kind": "loss", "labels": [], **evidence_of(self._detector)})
+        self.events_.append({"event": event, "kind": "loss", "labels": [], **self._watch.evidence})
         self._alarmed = True
 
     def _take_stock(self) -> None:
-        """Act on alarms and let shadows take over, after every `CHUNK` events learned."""
-        if self._n_taught % CHUNK:
+        """Act on alarms and let shadows take over, where it is time for that."""
+        if self._n_taught % self._every:
             return
+        self._every = WARY if self._watch.warns else CHUNK
         if self._experts.count(len(self._columns)) or self._alarmed or self._experts.is_due:
             self._one = None
         if self._experts.is_due or (self._alarmed and self._experts.has_shadow):
@@ -398,25 +385,25 @@ class IHOMERClassifier(Learner):
         parts = {"experts": self._experts.get_state(self.schema_)}
         parts |= {name: part.get_state() for name, part in self._parts().items()}
         flat = {f"{part}/{name}": array for part, state in parts.items() for name, array in state.items()}
-        return {**flat, "progress": np.array([self._n_taught, self._alarmed])}
+        return {**flat, "progress": np.array([self._n_taught, self._alarmed, self._every])}
 
     def _set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        n_taught, alarmed = state["progress"].tolist()
-        self._n_taught, self._alarmed = n_taught, bool(alarmed)
+        self._n_taught, alarmed, self._every = state["progress"].tolist()
+        self._alarmed = bool(alarmed)
         parts = by_part(state)
         self._experts.set_state(parts["experts"], self.schema_)
         for name, part in self._parts().items():
-            part.set_state(parts[name])
+            part.set_state(parts.get(name, {}))
 
     def _parts(self) -> dict[str, Any]:
-        parts = {
+        return {
             "hierarchy": self._hierarchy,
             "columns": self._columns,
             "stack": self._stack,
             "joint": self._joint,
             "decision": self._decision,
+            "watch": self._watch,
         }
-        return parts if self._detector is None else {**parts, "detector": self._detector}
 
 
 def _of_table(memory_budget: int | None) -> int | None:

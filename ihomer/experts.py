@@ -70,8 +70,8 @@ class Experts:
     -----
     After an alarm shadows of the ridge and the logistic expert begin, which know nothing of what was before. They take
     the place of the experts after 2,000 events, or when the next alarm comes. From the alarm on neighbours by scores
-    are sought among later events alone: a few dozen tell what the old scores have come to speak for. Neighbours by
-    inputs and trees have windows that forget by themselves.
+    are sought among later events alone: a few dozen tell what the old scores have come to speak for; and how often
+    labels occur is counted in later events. Neighbours by inputs and trees have windows that forget by themselves.
     """
 
     def __init__(self, names: Collection[str], local: Learner | None, window: int, limit: int, seed: int) -> None:
@@ -184,10 +184,11 @@ class Experts:
         self.labels.shorten(window)
 
     def begin_shadow(self) -> None:
-        """Let shadows begin, and give up what past scores spoke for."""
+        """Let shadows begin, and give up what past scores spoke for and how often labels were."""
         self.shadow_ridge, self.shadow_logistic = self._fresh()
         self.has_shadow, self._age = True, 0
         self.nearest_scores.forget()
+        self.past.forget()
 
     def get_state(self, schema: Schema) -> dict[str, NDArray[Any]]:
         """Everything learned; names of arrays begin with the part's."""

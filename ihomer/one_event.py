@@ -16,19 +16,21 @@ from ihomer.experts import SCORE_SHARPNESS, SHARPNESS, USUAL, Experts, write_log
 from ihomer.hierarchy import LabelHierarchy, count_labels
 from ihomer.joint import LONGEST, N_PASSED, LabelSetJoint, likely_sets
 from ihomer.label_window import count_votes, has_room, take_labels
+from ihomer.loss_watch import answer_losses
 from ihomer.neighbours import Neighbours, has_room_for_one, look_up
 from ihomer.ridge import ridge_scores
 from ihomer.shortlist import list_cells
-from ihomer.stack import Evidence, Room, Stack, answer_event, learn_event, log_losses, room_for
+from ihomer.stack import Evidence, Room, Stack, answer_event, learn_event, room_for
 from ihomer.temporal import N_FEATURES, past_features
 from learners.linear import LinearParts, run_event
 from learners.one_event import REFUSED, Event, OneEvent, read_labels, read_values
 from streams.batch import Rows, Schema
 
-ANSWERED, CHOSEN, COUNTED, LOSS, FULL = 0, 1, 2, 3, 4
+ANSWERED, CHOSEN, COUNTED, FULL, LOSSES = 0, 1, 2, 3, 4
 """Places in ``Parts.notes``: whether the event in ``Parts.event`` was answered and nothing was learned since, so that
 its neighbours and its answer are known, and of how many labels that is; of the last event learned, whether the
-hierarchy has counted it, and the loss of its answer; and whether there may be no room left for the next one."""
+hierarchy has counted it; whether there may be no room left for the next one; and, in two places, what `answer_losses`
+gave for the last event learned."""
 
 _MANY = 256
 """Labels that there is room for in the next event, if there are so many; one that has more makes room by itself."""
@@ -91,11 +93,13 @@ class OneIHOMEREvent(OneEvent):
     schema, parts
         Of the classifier, from `parts_of`.
     learned
-        Called after each event learned with the loss of its answer, its label set where the hierarchy has yet to be
-        told of it, else None, and whether this must be made anew, with more room.
+        Called after each event learned with its two losses, see `answer_losses`, its label set where the hierarchy has
+        yet to be told of it, else None, and whether this must be made anew, with more room.
     """
 
-    def __init__(self, schema: Schema, parts: Parts, learned: Callable[[float, Rows | None, bool], None]) -> None:
+    def __init__(
+        self, schema: Schema, parts: Parts, learned: Callable[[float, float, Rows | None, bool], None]
+    ) -> None:
         super().__init__(schema, _run_one, _bundle(parts), parts.event)
         self._events, self._notes, self._learned = parts.events, parts.notes, learned
 
@@ -103,8 +107,8 @@ class OneIHOMEREvent(OneEvent):
         """Learn an event; False where it is refused."""
         if not super().learn(x, y, weight):
             return False
-        _, _, counted, loss, full = self._notes.tolist()
-        self._learned(loss, None if counted else self._label_set(), full > 0)
+        _, _, counted, full, own, relative = self._notes.tolist()
+        self._learned(own, relative, None if counted else self._label_set(), full > 0)
         return True
 
     def _label_set(self) -> Rows:
@@ -143,7 +147,7 @@ def parts_of(
         events=Events.room(n),
         labels=columns.labels,
         column_of=columns.of(schema),
-        notes=np.zeros(5),
+        notes=np.zeros(6),
         inputs=experts.rows.inputs.of_columns(),
         indices=np.zeros(d + 1, np.int32),
         values=np.zeros(d + 1, np.float32),
@@ -280,7 +284,7 @@ def _run_one(parts, values, columns, flags, labels, weight):
         notes[CHOSEN] = answer_start[1]
 
     if taught:
-        notes[LOSS] = log_losses(proba, events, cells)[0]
+        answer_losses(proba, past, events, cells, notes[LOSSES:].reshape(2, 1))
         notes[COUNTED] = 1.0 if count_labels(parts.hierarchy, events.present_start, events.present) else 0.0
         most = min(len(parts.labels), _MANY)
         has_more = _has_room(parts.nearest, parts.nearest_scores, parts.window, parts.size, most)

@@ -636,19 +636,3 @@ def stack_labels(
         _answer_labels(learned[0], k, z, common, cells, low, proba)
         if events.taught[i]:
             _learn_labels(learned, k, events, cells, i, z, proba, spread)
-
-
-@njit(cache=True, nogil=True)
-def log_losses(proba: NDArray[np.float64], events: Events, cells: Cells) -> NDArray[np.float64]:
-    """Log loss of each event, as a share of the largest there is: the mean over its asked cells of -log p of what was
-    true, p being at least 1e-6, divided by log 1e6."""
-    losses = np.zeros(len(events.taught))
-    for i in range(len(losses)):
-        n = 0
-        for cell in range(cells.start[i], cells.start[i + 1]):
-            if cells.asked[cell] and not np.isnan(cells.target[cell]):
-                p = proba[cell] if cells.target[cell] > 0 else 1.0 - proba[cell]
-                losses[i] -= np.log(max(p, 1e-6))
-                n += 1
-        losses[i] /= max(n, 1) * np.log(1e6)
-    return losses

@@ -113,6 +113,14 @@ class LabelPast:
         self._n_labels, self._labels = n_labels, with_room(self._labels, n_labels)
         return self._labels, self._shared
 
+    def forget(self) -> None:
+        """Count anew from now on how often each label occurs; what it does after itself, and has done lately, stays."""
+        labels, shared = self._labels, self._shared
+        # Events since a label was last met count as soon as it is met again, and must not.
+        labels["known"] = np.where(labels["met"] > 0, labels["met"] - shared["complete"] - 1.0, 0.0)
+        labels["present"] = 0.0
+        shared["taught"] = 0.0
+
     def get_state(self) -> dict[str, NDArray[Any]]:
         """The counts."""
         return {"labels": self._labels[: self._n_labels].copy(), "shared": self._shared.copy()}

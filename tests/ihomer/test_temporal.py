@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from numba import njit
 
-from ihomer.temporal import _AVERAGE, _CHAIN_DECAY, _N_POWERS, _POWERS, _left
+from ihomer.events import Cells
+from ihomer.temporal import _AVERAGE, _CHAIN_DECAY, _N_POWERS, _POWERS, LabelPast, _left
+from tests.ihomer.test_experts import labelled, part_of, without
 
 
 @njit
@@ -25,3 +27,22 @@ def test_the_table_of_powers_is_what_the_compiler_makes_of_them(which):
 def test_what_is_left_goes_on_beyond_the_table(n):
     for which, base in enumerate((*_AVERAGE, _CHAIN_DECAY)):
         assert _left(which, n) == pytest.approx(base**n, rel=1e-11)
+
+
+@pytest.mark.parametrize("listed", [1.0, 0.4])
+def test_how_often_labels_occur_is_counted_anew_once_it_is_forgotten(listed):
+    """From then on the prior is that of a past which begins there; all else stays."""
+    _, events, _, _ = labelled(5)
+    cells = Cells.all(events)
+    cells = without(cells, (cells.target == 0) & (np.random.default_rng(2).random(len(cells.label)) > listed))
+    none = np.zeros(len(events.taught))
+    _, *early, _ = part_of(none, events, cells, 0, 150)
+    _, *late, _ = part_of(none, events, cells, 150, 300)
+    forgetful, steady = LabelPast(), LabelPast()
+    for past in (forgetful, steady):
+        past.run(*early)
+    forgetful.forget()
+    found = forgetful.run(*late)
+    prior = LabelPast().run(*late)[:, 0]
+    assert found[:, 0].tolist() == prior.tolist()
+    assert found[:, 3:].tolist() == steady.run(*late)[:, 3:].tolist()

@@ -79,6 +79,21 @@ def past(y, born, taught, complete):
     return features
 
 
+def answer_losses(proba, average, y, asked):
+    """Log loss of each answer as a share of log 1e6, and what the detector is told; ``average`` holds half logits."""
+    told = []
+    for i in range(len(y)):
+        ours, theirs = [], []
+        for p, half, present, counts in zip(proba[i], average[i], y[i], asked[i], strict=True):
+            if counts and not np.isnan(present):
+                rate = sigmoid(2 * half)
+                ours.append(-math.log(max(p if present else 1 - p, 1e-6)) / math.log(1e6))
+                theirs.append(-math.log(rate if present else 1 - rate) / math.log(1e6))
+        own, rates = (sum(losses) / max(len(losses), 1) for losses in (ours, theirs))
+        told.append((own, 0.5 + 0.5 * (own - rates)))
+    return told
+
+
 def sigmoid(value):
     return 1 / (1 + np.exp(-np.clip(value, -30, 30)))
 

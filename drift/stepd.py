@@ -67,7 +67,7 @@ class STEPD(WarningDetector, base.DriftAndWarningDetector):
 
     @staticmethod
     def _kernels() -> tuple[Callable[..., Any], Callable[..., int] | None]:
-        return _update, _step
+        return _update, step
 
 
 class STEPDBank(Bank):
@@ -89,11 +89,12 @@ def _update(
     for t in range(values.shape[0]):
         for s in range(values.shape[1]):
             if not np.isnan(values[t, s]):
-                levels[t, s] = _step(series[s], windows[s], threshold, warning_threshold, values[t, s])
+                levels[t, s] = step(series[s], windows[s], threshold, warning_threshold, values[t, s])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _step(state: Any, window: NDArray[np.float64], threshold: float, warning_threshold: float, x: float) -> int:
+def step(state: Any, window: NDArray[np.float64], threshold: float, warning_threshold: float, x: float) -> int:
+    """Take a value into the record and the window of a `STEPD`; the level that it leads to."""
     size = len(window)
     n = state["n"]
     before = n - size + 1

@@ -266,19 +266,20 @@ class IHOMERClassifier(Learner):
             return None
         joint = self._joint if self.joint else None
         parts = parts_of(
-            schema, self._columns, self._experts, self._stack, joint, self._decision, self._hierarchy
+            schema, self._columns, self._experts, self._stack, joint, self._decision, self._hierarchy,
+            self._watch,
         )  # fmt: skip
         return OneIHOMEREvent(schema, parts, self._learned)
 
-    def _learned(self, own: float, relative: float, labels: Rows | None, is_full: bool) -> None:
-        """What follows from a single event that the parts have learned: the losses of its answer, its labels, as
+    def _learned(self, relative: float, risen: float, labels: Rows | None, is_full: bool) -> None:
+        """What follows from a single event that the parts have learned: what `LossWatch` is told, its labels, as
         columns, where the hierarchy has yet to be told of them, and whether there must be more room for the next one.
         """
         if is_full:
             self._one = None
         told = len(self.events_)
         self._experts.grow_older(1)
-        if self._watch.update(own, relative):
+        if self._watch.update(relative, risen):
             self._note_alarm(0)
         self._n_taught += 1
         self._take_stock()
@@ -350,6 +351,7 @@ class IHOMERClassifier(Learner):
             self._experts.begin_shadow()
             self._stack.loosen()
             self._joint.forget(1.0)
+            self._watch.begin_anew()
             self._alarmed = False
         if self.memory_budget is not None and (self._n_taught < _LOOK or self._n_taught % _LOOK == 0):
             self._make_do(self.memory_budget)

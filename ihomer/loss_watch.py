@@ -9,20 +9,16 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from drift.base import Detector
-from drift.stepd import STEPD
+from drift import stepd
+from drift.base import WARNING, Detector
 from ihomer.detectors import LOSS, AnyDetector, evidence, fresh, of_losses
 from ihomer.events import Cells, Events
-
-OWN, RELATIVE = 0, 1
-"""Rows of what `answer_losses` writes."""
 
 _LEAST = 1e-6
 """Probabilities of what was true count as at least this large."""
 
-_RISEN, _NEVER = 2.0, 1e9
-"""Standard errors by which the last losses must lie above those before where an alarm is to count; and of an alarm that
-is never raised."""
+_LAST, _RISEN = 50, 2.0
+"""Losses whose mean must lie so many standard errors above that of all before where an alarm is to count."""
 
 
 class LossWatch:
@@ -49,7 +45,7 @@ class LossWatch:
     def __init__(self, detector: str | AnyDetector | None) -> None:
         self.detector = None if detector is None else fresh(detector, LOSS)
         self._counts_right = self.detector is not None and of_losses(self.detector, np.zeros(1))[0] > 0
-        self._own = _own_losses()
+        self._own, self._last = np.zeros(1, stepd.STEPD_SERIES), np.zeros(_LAST)
 
     def run(self, proba: NDArray[np.float64], past: NDArray[np.float32], events: Events, cells: Cells) -> list[int]:
         """The places, among the events taught, of those at which there was an alarm that counts.
@@ -64,33 +60,31 @@ class LossWatch:
         if self.detector is None:
             return []
         losses = np.empty((2, len(events.taught)))
-        answer_losses(proba, past, events, cells, losses)
-        return self._update_many(self.detector, losses[:, events.taught])
+        answer_losses(self.arrays(), proba, past, events, cells, losses)
+        relative, risen = losses[:, events.taught]
+        alarms = self.detector.update_many(of_losses(self.detector, relative))
+        counted: list[int] = alarms[risen[alarms] > 0].tolist()
+        return counted
 
-    def _update_many(self, detector: AnyDetector, losses: NDArray[np.float64]) -> list[int]:
-        alarms, told = [], 0
-        for place in detector.update_many(of_losses(detector, losses[RELATIVE])).tolist():
-            self._own.update_many(losses[OWN, told : place + 1])
-            told = place + 1
-            if self._own.warning_detected:
-                alarms.append(place)
-                self._own = _own_losses()
-        self._own.update_many(losses[OWN, told:])
-        return alarms
-
-    def update(self, own: float, relative: float) -> bool:
+    def update(self, relative: float, risen: float) -> bool:
         """Take in what `answer_losses` gave for a single event; whether there is an alarm that counts."""
         detector = self.detector
         if detector is None:
             return False
-        if not isinstance(detector, Detector):
-            return len(self._update_many(detector, np.array([[own], [relative]]))) > 0
-        detector.update(1.0 - relative if self._counts_right else relative)
-        self._own.update(own)
-        if not (detector.drift_detected and self._own.warning_detected):
-            return False
-        self._own = _own_losses()
-        return True
+        if isinstance(detector, Detector):
+            detector.update(1.0 - relative if self._counts_right else relative)
+            is_alarm = detector.drift_detected
+        else:
+            is_alarm = len(detector.update_many(of_losses(detector, np.array([relative])))) > 0
+        return is_alarm and risen > 0
+
+    def begin_anew(self) -> None:
+        """Forget how large losses were, once an alarm has led to what it calls for."""
+        self._own[:], self._last[:] = np.zeros(1, stepd.STEPD_SERIES), 0.0
+
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """What is known of losses themselves, as the kernel takes it."""
+        return self._own, self._last
 
     @property
     def warns(self) -> bool:
@@ -103,34 +97,36 @@ class LossWatch:
         return {} if self.detector is None else evidence(self.detector)
 
     def get_state(self) -> dict[str, NDArray[Any]]:
-        """The states of the detector and of the test of losses themselves."""
-        watching = {} if self.detector is None else {"detector": self.detector, "own": self._own}
-        return {f"{part}/{name}": array for part, of in watching.items() for name, array in of.get_state().items()}
+        """The detector's state, and what is known of losses themselves."""
+        if self.detector is None:
+            return {}
+        told = {f"detector/{name}": array for name, array in self.detector.get_state().items()}
+        return {"own": self._own.copy(), "last": self._last.copy(), **told}
 
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take over what ``get_state`` gave."""
         if self.detector is not None:
-            for part, of in (("detector/", self.detector), ("own/", self._own)):
-                of.set_state({name.removeprefix(part): state[name] for name in state if name.startswith(part)})
-
-
-def _own_losses() -> STEPD:
-    """What tells whether losses have risen: by its warnings."""
-    return STEPD(threshold=_NEVER, warning_threshold=_RISEN)
+            self._own, self._last = state["own"].copy(), state["last"].copy()
+            told = {name.removeprefix("detector/"): array for name, array in state.items() if "/" in name}
+            self.detector.set_state(told)
 
 
 @njit(cache=True, nogil=True)
 def answer_losses(
+    own: tuple[NDArray[Any], ...],
     proba: NDArray[np.float64],
     past: NDArray[np.float32],
     events: Events,
     cells: Cells,
     losses: NDArray[np.float64],
 ) -> None:
-    """Write the log loss of each answer as a share of the largest there is, and what a detector is told of it, see
-    `LossWatch`; an event without cells is answered as well as it can be."""
+    """Write, for each event taught, what a detector is told of its answer, see `LossWatch`, and 1 where losses
+    themselves have risen by then, else 0; an event without cells is answered as well as it can be."""
+    series, last = own
     most = np.log(1.0 / _LEAST)
     for i in range(losses.shape[1]):
+        if not events.taught[i]:
+            continue
         n, ours, theirs = 0, 0.0, 0.0
         for cell in range(cells.start[i], cells.start[i + 1]):
             if cells.asked[cell] and not np.isnan(cells.target[cell]):
@@ -140,5 +136,5 @@ def answer_losses(
                 # The rate is 1 / (1 + exp(against)).
                 theirs += np.log(1.0 + np.exp(against))
                 n += 1
-        losses[OWN, i] = ours / (max(n, 1) * most)
-        losses[RELATIVE, i] = 0.5 + 0.5 * (ours - theirs) / (max(n, 1) * most)
+        losses[0, i] = 0.5 + 0.5 * (ours - theirs) / (max(n, 1) * most)
+        losses[1, i] = stepd.step(series[0], last, np.inf, _RISEN, ours / max(n, 1)) == WARNING

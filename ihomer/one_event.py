@@ -16,7 +16,7 @@ from ihomer.experts import SCORE_SHARPNESS, SHARPNESS, USUAL, Experts, write_log
 from ihomer.hierarchy import LabelHierarchy, count_labels
 from ihomer.joint import LONGEST, N_PASSED, LabelSetJoint, likely_sets
 from ihomer.label_window import count_votes, has_room, take_labels
-from ihomer.loss_watch import answer_losses
+from ihomer.loss_watch import LossWatch, answer_losses
 from ihomer.neighbours import Neighbours, has_room_for_one, look_up
 from ihomer.ridge import ridge_scores
 from ihomer.shortlist import list_cells
@@ -77,6 +77,7 @@ class Parts(NamedTuple):
     joint: tuple[Any, ...]
     decision: tuple[Any, ...]
     hierarchy: tuple[Any, ...]
+    watch: tuple[Any, ...]
     has_ridge: bool
     has_votes: bool
     has_score_votes: bool
@@ -93,7 +94,7 @@ class OneIHOMEREvent(OneEvent):
     schema, parts
         Of the classifier, from `parts_of`.
     learned
-        Called after each event learned with its two losses, see `answer_losses`, its label set where the hierarchy has
+        Called after each event learned with the two numbers of `answer_losses`, its label set where the hierarchy has
         yet to be told of it, else None, and whether this must be made anew, with more room.
     """
 
@@ -107,8 +108,8 @@ class OneIHOMEREvent(OneEvent):
         """Learn an event; False where it is refused."""
         if not super().learn(x, y, weight):
             return False
-        _, _, counted, full, own, relative = self._notes.tolist()
-        self._learned(own, relative, None if counted else self._label_set(), full > 0)
+        _, _, counted, full, relative, risen = self._notes.tolist()
+        self._learned(relative, risen, None if counted else self._label_set(), full > 0)
         return True
 
     def _label_set(self) -> Rows:
@@ -124,6 +125,7 @@ def parts_of(
     joint: LabelSetJoint | None,
     decision: Decision,
     hierarchy: LabelHierarchy,
+    watch: LossWatch,
 ) -> Parts:
     """What single events are learned in, with room for the next one."""
     n, d = len(columns), schema.n_features
@@ -170,6 +172,7 @@ def parts_of(
         joint=(joint or LabelSetJoint()).arrays(n),
         decision=decision.arrays(n),
         hierarchy=hierarchy.arrays(),
+        watch=watch.arrays(),
         has_ridge=has_ridge,
         has_votes=has_votes,
         has_score_votes=has_score_votes,
@@ -284,7 +287,7 @@ def _run_one(parts, values, columns, flags, labels, weight):
         notes[CHOSEN] = answer_start[1]
 
     if taught:
-        answer_losses(proba, past, events, cells, notes[LOSSES:].reshape(2, 1))
+        answer_losses(parts.watch, proba, past, events, cells, notes[LOSSES:].reshape(2, 1))
         notes[COUNTED] = 1.0 if count_labels(parts.hierarchy, events.present_start, events.present) else 0.0
         most = min(len(parts.labels), _MANY)
         has_more = _has_room(parts.nearest, parts.nearest_scores, parts.window, parts.size, most)

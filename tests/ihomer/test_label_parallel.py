@@ -56,7 +56,7 @@ def assert_equal_runs(batch, parallel, prototype=None):
         ("yeast", 900, {"window": 200, "temporal": False}),
         ("yeast", 300, {"experts": ("logistic", "neighbours"), "memory_budget": 400_000}),
         ("yeast", 300, {"local": LinearClassifier(), "local_per_cluster": True, "n_min": 50}),
-        ("enron", 800, {}),
+        ("enron", 800, {"detector": "stepd:threshold=0.5"}),
     ],
     ids=str,
 )

@@ -229,7 +229,7 @@ def pictures(result: Mapping[str, Any]) -> dict[str, Figure]:
     curves = {group: points for group in _ALONG if (points := _points(result, group))}
     if not curves:
         return {}
-    drawn = Figure(figsize=(15, 7), layout="constrained")
+    drawn, lines = Figure(figsize=(15, 7), layout="constrained"), []
     for place, (group, points) in enumerate(curves.items(), 1):
         axes = drawn.add_subplot(2, 3, place)
         for name in _sides(group):
@@ -238,5 +238,10 @@ def pictures(result: Mapping[str, Any]) -> dict[str, Figure]:
             axes.plot(*zip(*line, strict=True) if line else ([], []), label=name, **style)
         axes.set(xscale="log", yscale="log", xlabel=_ALONG[group][0], ylabel="µs an event")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8, frameon=False)
+        if group == "learned":
+            axes.legend(frameon=False)
+        else:
+            lines = axes.get_lines()
+    if lines:
+        drawn.legend(handles=lines, loc="outside lower center", ncols=len(lines), frameon=False)
     return {"costs": drawn}

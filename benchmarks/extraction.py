@@ -196,16 +196,18 @@ def _build_kills(setting: Setting) -> Sequence[Contestant]:
 
 @contextmanager
 def _killing(pool: ExtractionPool, every_s: float | None) -> Iterator[None]:
-    """Kill one worker after the other while the block lasts."""
+    """Kill one worker after the other while the block lasts, each once something has been encoded since the one before:
+    on a busy machine workers need longer to start than there is between two kills."""
     done = threading.Event()
 
     def kill() -> None:
-        number = 0
+        number, before = 0, 0
         while every_s is not None and not done.wait(every_s):
             workers = [child for child in _children() if b"spawn_main" in _read(f"/proc/{child}/cmdline")]
-            if workers:
+            encoded = sum(worker.n_blocks for worker in pool.load.workers)
+            if workers and encoded > before:
                 os.kill(workers[number % len(workers)], signal.SIGKILL)
-                number += 1
+                number, before = number + 1, encoded
 
     killer = threading.Thread(target=kill)
     killer.start()

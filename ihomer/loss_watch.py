@@ -34,8 +34,7 @@ class LossWatch:
     The log loss a of an answer is the mean over the cells asked, p of what was true being at least 1e-6; b is that of
     the labels' moving average (.97), as `ihomer.temporal.LabelPast` has it, in place of the answer. The detector is
     told (1 + (a - b) / log 1e6) / 2, which lies between 0 and 1: what makes an event hard for both does not count, and
-    so fewer events tell a change. Where half of the labels of yeast change places, the mean of a - b over the next 50
-    events rises by 2.9 to 6.2 standard errors, five orders at random, that of a by 2.1 to 4.8.
+    so fewer events tell a change.
 
     Where one label set follows another rates do well all of a sudden, a - b rises, and nothing is amiss. An alarm
     therefore counts only if a itself has risen, by 2 standard errors of the last 50 against all before, a test as of

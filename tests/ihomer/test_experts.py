@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ihomer.classifier import IHOMERClassifier
+from ihomer.classifier import CHUNK, WARY, IHOMERClassifier
 from ihomer.events import Cells, Columns
 from ihomer.experts import EXPERTS
 from ihomer.ridge import HELD_BACK, WIDEST, RidgeExpert
@@ -325,6 +325,21 @@ def test_an_alarm_starts_shadows_that_take_over_in_time():
     assert with_alarm.get_state()["experts/shadow_ridge/sums"].size > 0
     with_alarm.learn_batch(batch[2000:2300])
     assert with_alarm.get_state()["experts/shadow_ridge/sums"].size == 0, "has taken over"
+
+
+def test_while_the_detector_warns_what_an_alarm_calls_for_is_done_sooner():
+    """The drift comes 5 events before the end of a chunk, where there is a warning."""
+    end, detector = 32 * CHUNK, "stepd:threshold=4,warning_threshold=1"
+    batch = changing(2 * (end - 5))
+    model, sooner = IHOMERClassifier(detector=detector), IHOMERClassifier(detector=detector)
+    model.learn_batch(batch[: end + CHUNK - 1])
+    alarm = next(event["event"] for event in model.events_ if event["kind"] == "loss")
+    due = -(-alarm // WARY) * WARY
+    assert end < due < end + CHUNK
+    sooner.learn_batch(batch[: due - 1])
+    assert not sooner._experts.has_shadow
+    sooner.learn_batch(batch[due - 1 : due])
+    assert sooner._experts.has_shadow
 
 
 def test_a_stream_with_a_drift_goes_on_where_it_was_saved_whatever_the_cut():

@@ -24,8 +24,7 @@ def answered(seed, unknown=0.0):
     cells.asked[rng.random(len(cells.label)) < 0.2] = False
     proba = rng.choice([0.0, 1e-9, 0.3, 0.9, 1.0], len(cells.label))
     past = LabelPast().run(events, cells)
-    where = np.ones(len(cells.label))
-    asked = as_table(cells, where * cells.asked, y.shape) > 0
+    asked = as_table(cells, cells.asked, y.shape) > 0
     return events, cells, proba, past, (as_table(cells, proba, y.shape), as_table(cells, past[:, 5], y.shape), y, asked)
 
 
@@ -103,9 +102,9 @@ def test_one_by_one_and_from_a_saved_state_as_all_at_once(detector):
     events, cells, proba, past, _ = worse()
     whole, parts, single = LossWatch(detector), LossWatch(detector), LossWatch(detector)
     expected = whole.run(proba, past, events, cells)
-    found, rows = [], np.zeros(len(events.taught))
+    found = []
     for low, high in ((0, 1), (1, 170), (170, 171), (171, 300)):
-        _, some, few, part = part_of(rows, events, cells, low, high)
+        _, some, few, part = part_of(events.taught, events, cells, low, high)
         before = int(events.taught[:low].sum())
         found += [before + place for place in parts.run(proba[part], past[part], some, few)]
         again = LossWatch(detector)

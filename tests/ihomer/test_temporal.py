@@ -35,9 +35,8 @@ def test_how_often_labels_occur_is_counted_anew_once_it_is_forgotten(listed):
     _, events, _, _ = labelled(5)
     cells = Cells.all(events)
     cells = without(cells, (cells.target == 0) & (np.random.default_rng(2).random(len(cells.label)) > listed))
-    none = np.zeros(len(events.taught))
-    _, *early, _ = part_of(none, events, cells, 0, 150)
-    _, *late, _ = part_of(none, events, cells, 150, 300)
+    _, *early, _ = part_of(events.taught, events, cells, 0, 150)
+    _, *late, _ = part_of(events.taught, events, cells, 150, 300)
     forgetful, steady = LabelPast(), LabelPast()
     for past in (forgetful, steady):
         past.run(*early)
